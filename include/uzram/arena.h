@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The arena: the shared memory that holds a device's pages and outlives the process that serves
+ * them.
+ *
+ * One unlinked file on a tmpfs of its own, mapped whole: superblock, slot table, data. Its pages
+ * are never swapped out (tmpfs mounted noswap; where the kernel has no such option, a memfd, which
+ * the caller locks with mlockall()) and never dumped. Whoever holds the descriptor can attach to it
+ * again.
+ */
+#ifndef UZRAM_ARENA_H
+#define UZRAM_ARENA_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Address space is 8 times this at the most: x86-64 has 128 TiB. */
+#define UZ_DISKSIZE_MAX (UINT64_C(8) << 40)
+
+struct uz_arena;
+
+/* Make the arena of a device of disksize bytes: a multiple of UZ_PAGE_SIZE, at most
+ * UZ_DISKSIZE_MAX. The slot table, 8 bytes a page, is populated at once; data memory only as it is
+ * needed. -EINVAL (size), -ENOMEM, or what mounting a tmpfs or creating a memfd returned. */
+int uz_arena_new(uint64_t disksize, struct uz_arena **ret);
+
+/* Attach to the arena behind fd, which is duplicated. -EPROTO if it is not an arena of this layout
+ * version or its geometry can't be: it is then left as it is. */
+int uz_arena_attach(int fd, struct uz_arena **ret);
+
+/* Unmap and close. The memory itself is gone when the last descriptor and mapping are. NULL is
+ * allowed. */
+void uz_arena_free(struct uz_arena *arena);
+
+/* The descriptor, owned by the arena. */
+int uz_arena_fd(const struct uz_arena *arena);
+
+/* The device's size in bytes. */
+uint64_t uz_arena_disksize(const struct uz_arena *arena);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

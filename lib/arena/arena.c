@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The arena's file: making it, attaching to it, mapping it.
+ */
+#include "arena/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define MAGIC	UINT64_C(0x306d6172757a7a75) /* "uzzuram0" */
+#define VERSION 1
+
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "slot entries are shared between processes");
+
+/* A tmpfs without swap that is attached nowhere: its only file is ours. -EINVAL where the kernel
+ * has no noswap. */
+static int open_noswap(void)
+{
+	int fs, mnt, fd, err;
+
+	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return -errno;
+	/* size=0 lifts tmpfs's own limit, half of the memory: the store has one that can be
+	 * changed. */
+	if (fsconfig(fs, FSCONFIG_SET_FLAG, "noswap", NULL, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+		err = -errno;
+		close(fs);
+		return err;
+	}
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	err = -errno;
+	close(fs);
+	if (mnt < 0)
+		return err;
+	fd = openat(mnt, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	err = -errno;
+	close(mnt);
+	return fd < 0 ? err : fd;
+}
+
+static int open_memory(void)
+{
+	int fd = open_noswap();
+
+	if (fd >= 0)
+		return fd;
+	/* An old kernel (before 6.4), or no right to mount. */
+	fd = memfd_create("uzram-arena", MFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static uint64_t superblock_sum(const struct uz_superblock *sb)
+{
+	return XXH3_64bits(sb, offsetof(struct uz_superblock, sum));
+}
+
+static void describe(uint64_t disksize, struct uz_superblock *sb)
+{
+	uint64_t table = disksize / UZ_PAGE_SIZE * sizeof(uint64_t);
+	uint64_t span = UINT64_C(1) << 20;
+
+	/* An incompressible device fills its own size; a unit more for each class may be partly
+	 * filled. */
+	while (span < disksize + disksize / 8)
+		span <<= 1;
+	memset(sb, 0, sizeof(*sb));
+	sb->magic = MAGIC;
+	sb->version = VERSION;
+	sb->page_size = UZ_PAGE_SIZE;
+	sb->disksize = disksize;
+	sb->table_off = UZ_PAGE_SIZE;
+	sb->data_off = (sb->table_off + table + UZ_PAGE_SIZE - 1) & ~(uint64_t)(UZ_PAGE_SIZE - 1);
+	sb->area_span = span;
+	sb->sum = superblock_sum(sb);
+}
+
+static bool disksize_valid(uint64_t disksize)
+{
+	return disksize && disksize <= UZ_DISKSIZE_MAX && disksize % UZ_PAGE_SIZE == 0;
+}
+
+static uint64_t file_size(const struct uz_superblock *sb)
+{
+	return sb->data_off + UZ_UNIT_PAGES_MAX * sb->area_span;
+}
+
+/* Map fd, whose superblock is sb; the arena owns fd from here on, even on failure. */
+static int map(int fd, const struct uz_superblock *sb, struct uz_arena **ret)
+{
+	struct uz_arena *a = aligned_alloc(64, sizeof(*a));
+	void *p;
+	int err;
+
+	if (!a) {
+		close(fd);
+		return -ENOMEM;
+	}
+	memset(a, 0, sizeof(*a));
+	a->fd = fd;
+	a->map_size = file_size(sb);
+	atomic_init(&a->limit_pages, UINT64_MAX);
+	p = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED) {
+		err = -errno;
+		close(fd);
+		free(a);
+		return err;
+	}
+	a->sb = p;
+	a->table = (_Atomic uint64_t *)((char *)p + sb->table_off);
+	a->data = (char *)p + sb->data_off;
+	madvise(p, a->map_size, MADV_DONTDUMP);
+	err = madvise(p, sb->data_off, MADV_POPULATE_WRITE) < 0 ? -errno : uz_areas_init(a);
+	if (err) {
+		uz_arena_free(a);
+		return err;
+	}
+	*ret = a;
+	return 0;
+}
+
+int uz_arena_new(uint64_t disksize, struct uz_arena **ret)
+{
+	struct uz_superblock sb;
+	int fd, err;
+
+	if (!disksize_valid(disksize))
+		return -EINVAL;
+	fd = open_memory();
+	if (fd < 0)
+		return fd;
+	describe(disksize, &sb);
+	if (ftruncate(fd, (off_t)file_size(&sb)) < 0 || pwrite(fd, &sb, sizeof(sb), 0) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return map(fd, &sb, ret);
+}
+
+int uz_arena_attach(int fd, struct uz_arena **ret)
+{
+	struct uz_superblock sb, want;
+	struct stat st;
+
+	if (pread(fd, &sb, sizeof(sb), 0) != sizeof(sb) || sb.magic != MAGIC ||
+	    sb.version != VERSION || sb.sum != superblock_sum(&sb) || !disksize_valid(sb.disksize))
+		return -EPROTO;
+	/* All geometry follows from the size: no other can be this version's. */
+	describe(sb.disksize, &want);
+	if (memcmp(&sb, &want, sizeof(sb)) != 0)
+		return -EPROTO;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size != file_size(&sb))
+		return -EPROTO;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	return map(fd, &sb, ret);
+}
+
+void uz_arena_free(struct uz_arena *a)
+{
+	if (!a)
+		return;
+	uz_areas_done(a);
+	munmap(a->sb, a->map_size);
+	close(a->fd);
+	free(a);
+}
+
+int uz_arena_fd(const struct uz_arena *a)
+{
+	return a->fd;
+}
+
+uint64_t uz_arena_disksize(const struct uz_arena *a)
+{
+	return a->sb->disksize;
+}
+
+_Atomic uint64_t *uz_arena_table(struct uz_arena *a)
+{
+	return a->table;
+}
+
+uint64_t uz_arena_nslots(const struct uz_arena *a)
+{
+	return a->sb->disksize / UZ_PAGE_SIZE;
+}

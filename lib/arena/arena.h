@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Inside the arena: the layout of the file, and the allocator of its data memory.
+ *
+ * Data memory is handed out in *units* of 1 to UZ_UNIT_PAGES_MAX contiguous pages. Each unit size
+ * has an *area* of address space of its own, wide enough for the whole device. Address space costs
+ * nothing (the file is sparse), and units of one size can never fragment the space of another, so a
+ * unit that is free can always be given back to the kernel or used again, whatever its neighbours
+ * do.
+ *
+ * A unit is
+ * - used: handed out by uz_arena_get();
+ * - ready: free and populated; the reserve, from which uz_arena_get() serves;
+ * - cold: free and without memory: never used yet, or punched out;
+ * - in transit, while the refill thread populates it or the drain thread's ring punches it out.
+ * For each area, used + ready + cold + in transit == its number of units.
+ *
+ * Which units are used is not stored in the file: the pool derives it from the slot table
+ * (uz_arena_restore()).
+ */
+#ifndef UZ_ARENA_ARENA_H
+#define UZ_ARENA_ARENA_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "uzram/arena.h"
+#include "uzram/codec.h"
+
+#define UZ_UNIT_PAGES_MAX 8
+
+/* The first page of the file. Everything in it is fixed when the arena is made. */
+struct uz_superblock {
+	uint64_t magic;
+	uint32_t version; /* of this layout, the slot entries' and the size classes' */
+	uint32_t page_size;
+	uint64_t disksize;  /* bytes */
+	uint64_t table_off; /* of the slot table: disksize / page_size entries of 8 bytes */
+	uint64_t data_off;  /* of area 1 */
+	uint64_t area_span; /* bytes of address space an area: a power of two */
+	uint64_t sum;	    /* XXH3 of all before it */
+};
+
+/* A count of units in a row. */
+struct uz_extent {
+	uint32_t npages; /* unit size */
+	uint32_t first;
+	uint32_t count;
+};
+
+struct uz_arena_stat {
+	uint64_t used_pages;  /* in units that are handed out */
+	uint64_t used_max;    /* the most used_pages has been since the last reset */
+	uint64_t ready_pages; /* populated and free */
+	uint64_t table_bytes; /* superblock and slot table */
+	uint64_t meta_bytes;  /* private memory of allocator state, as far as it is populated */
+	uint64_t dry;	      /* times that a get found no ready unit */
+	uint64_t failed;      /* ... and gave up waiting for one */
+};
+
+_Atomic uint64_t *uz_arena_table(struct uz_arena *arena);
+uint64_t uz_arena_nslots(const struct uz_arena *arena);
+
+/* Address space of the data, in bytes: offsets below are less than this. */
+uint64_t uz_arena_data_size(const struct uz_arena *arena);
+
+/* The address of the data byte at off; and whether off lies in a unit of some area: if so, its size
+ * in pages, its number, and off within it. */
+void *uz_arena_ptr(const struct uz_arena *arena, uint64_t off);
+bool uz_arena_locate(const struct uz_arena *arena, uint64_t off, unsigned *ret_npages,
+		     uint32_t *ret_unit, uint32_t *ret_within);
+
+/* The offset of a unit's first byte, and how many units of that size there are. */
+uint64_t uz_arena_unit_off(const struct uz_arena *arena, unsigned npages, uint32_t unit);
+uint32_t uz_arena_nunits(const struct uz_arena *arena, unsigned npages);
+
+/* Have size bytes of private, zeroed memory for each unit of npages pages, at the address returned:
+ * unit u's is at u * size. It is populated together with the unit and stays so. Before
+ * uz_arena_start(); a second call replaces the first one's. NULL: no memory. The arena frees it. */
+void *uz_arena_unit_meta(struct uz_arena *arena, unsigned npages, size_t size);
+
+/* Rebuild the allocator: of the units of n pages, those below end[n - 1] for which used() says so
+ * are used, all others are cold, and whatever memory lies in those goes back to the kernel. Before
+ * uz_arena_start(). 0, or what fallocate(2) returned. */
+typedef bool uz_unit_used(void *private, unsigned npages, uint32_t unit);
+int uz_arena_restore(struct uz_arena *arena, const uint32_t end[UZ_UNIT_PAGES_MAX],
+		     uz_unit_used *used, void *private);
+
+/* Start the refill thread, which keeps reserve bytes ready, and wait until they are.
+ * surplus(private) will be called, from any thread, under no lock, each time that free units beyond
+ * the reserve pile up: the drain thread then has work for uz_arena_trim_begin(). -ENOMEM, -EAGAIN.
+ */
+int uz_arena_start(struct uz_arena *arena, uint64_t reserve, void (*surplus)(void *private),
+		   void *private);
+
+/* Stop and join the refill thread. The ready units stay as they are. */
+void uz_arena_stop(struct uz_arena *arena);
+
+/* Take a ready unit of npages pages. Its memory holds anything. Takes one spin lock; when the
+ * reserve has run dry, waits for the refill thread, at most UZ_ARENA_WAIT_MS. -ENOSPC: the limit is
+ * reached; -ENOMEM: there is no memory. */
+#define UZ_ARENA_WAIT_MS 200
+int64_t uz_arena_get(struct uz_arena *arena, unsigned npages);
+
+/* Give a unit back. Any thread. */
+void uz_arena_put(struct uz_arena *arena, unsigned npages, uint32_t unit);
+
+/* The most bytes that may be in used units; 0: no limit. Any thread. What is used beyond a lowered
+ * limit stays. */
+void uz_arena_set_limit(struct uz_arena *arena, uint64_t bytes);
+
+/* Take up to max extents of surplus units, which the caller punches out of the file
+ * (uz_arena_extent_range()) and then returns with uz_arena_trim_end(), telling whether that worked:
+ * if not, they're ready again. One thread, the drain's. Returns how many extents there are; 0: no
+ * surplus. */
+unsigned uz_arena_trim_begin(struct uz_arena *arena, struct uz_extent *ret, unsigned max);
+void uz_arena_extent_range(const struct uz_arena *arena, const struct uz_extent *e,
+			   uint64_t *ret_off, uint64_t *ret_len);
+void uz_arena_trim_end(struct uz_arena *arena, const struct uz_extent *e, bool punched);
+
+void uz_arena_stat(struct uz_arena *arena, struct uz_arena_stat *ret);
+void uz_arena_reset_max(struct uz_arena *arena);
+
+#endif
