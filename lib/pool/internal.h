@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The pool's state, shared by pool.c (classes, alloc, release), compact.c and restore.c.
+ */
+#ifndef UZ_POOL_INTERNAL_H
+#define UZ_POOL_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena/arena.h"
+#include "base/spin.h"
+#include "pool/pool.h"
+
+/* Fullness groups: 0 empty (such a zspage is on its way back to the arena), 1..10 by tenths, 11
+ * full, as in zsmalloc; and the victims of a compaction, whatever their fullness. */
+enum {
+	GROUP_EMPTY = 0,
+	GROUP_FULL = 11,
+	GROUP_VICTIM = 12,
+	GROUPS = 13,
+};
+
+#define ZSPAGE_NONE UINT32_MAX
+#define CLASS_NONE  UINT16_MAX
+
+/* Of a unit that is a zspage. Everything is guarded by its class's lock; but the class is fixed
+ * while an object in it is live, so that whoever holds one may read it, and who can do with a guess
+ * may read the two atomics at any time. inuse == number of bits set in used[] <= objects per
+ * zspage. */
+struct zspage {
+	uint32_t prev, next;	     /* units: neighbours in the group's list, a ring */
+	_Atomic uint16_t cls_plus_1; /* 0: not a zspage, as fresh memory reads */
+	uint16_t inuse;
+	_Atomic uint8_t group;
+	uint64_t used[];
+};
+
+struct size_class {
+	struct uz_spin lock;
+	uint16_t size;	   /* bytes an object, a multiple of UZ_POOL_GRANULE */
+	uint16_t objects;  /* a zspage */
+	uint8_t npages;	   /* a zspage */
+	uint16_t nonempty; /* bit g: list[g] is not empty */
+	uint32_t list[GROUPS];
+	uint64_t zspages;
+	uint64_t inuse;		/* objects */
+	uint64_t victims_freed; /* zspages, since the last compact_begin */
+} __attribute__((aligned(64)));
+
+struct uz_pool {
+	struct uz_arena *arena;
+	char *meta[UZ_UNIT_PAGES_MAX];	 /* [n - 1]: struct zspage for each unit of n pages */
+	uint32_t end[UZ_UNIT_PAGES_MAX]; /* while rebuilding: one past the last unit claimed */
+	unsigned nclasses;
+	size_t huge_size;
+	uint8_t class_of[UZ_POOL_CLASSES + 1]; /* [size in granules, rounded up] */
+	_Atomic uint64_t pages_compacted;
+	struct size_class classes[UZ_POOL_CLASSES];
+};
+
+/* Words of bitmap in a zspage of n pages: one page holds up to 64 objects, more pages up to 256. */
+static inline unsigned zspage_words(unsigned npages)
+{
+	return npages == 1 ? 1 : 4;
+}
+
+static inline size_t zspage_stride(unsigned npages)
+{
+	return sizeof(struct zspage) + zspage_words(npages) * sizeof(uint64_t);
+}
+
+static inline struct zspage *zspage_of(const struct uz_pool *p, unsigned npages, uint32_t unit)
+{
+	return (struct zspage *)(p->meta[npages - 1] + unit * zspage_stride(npages));
+}
+
+/* Where an object is. */
+struct place {
+	struct zspage *zs;
+	struct size_class *c;
+	uint32_t unit;
+	uint32_t index; /* in its zspage */
+};
+
+/* Find the place of the object at off; false if there can be no live object there. */
+bool uz_pool_find(struct uz_pool *p, uint64_t off, struct place *ret);
+
+/* The class's lock is held. */
+unsigned uz_zspage_fullness(const struct size_class *c, const struct zspage *zs);
+void uz_zspage_link(struct uz_pool *p, struct size_class *c, uint32_t unit, unsigned group);
+void uz_zspage_unlink(struct uz_pool *p, struct size_class *c, uint32_t unit);
+
+#endif
