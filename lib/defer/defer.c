@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The producers' side: buffers, push, flush.
+ */
+#include "defer/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/futex.h"
+
+/* --- buffers ---
+ * None is freed before the whole is: the drain thread may look at one that has left its producer
+ * (push_full()). */
+
+static struct buffer *buffer_new(void)
+{
+	struct buffer *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->page = aligned_alloc(UZ_DEFER_BUF_SIZE, UZ_DEFER_BUF_SIZE);
+	if (!b->page) {
+		free(b);
+		return NULL;
+	}
+	memset(b->page, 0, UZ_DEFER_BUF_SIZE); /* no page fault later, on the path of a free */
+	return b;
+}
+
+static void buffer_free(struct buffer *b)
+{
+	free(b->page);
+	free(b);
+}
+
+/* Take a buffer out of the pool, unless that leaves fewer than keep. */
+static struct buffer *take_spare(struct uz_defer *d, unsigned keep)
+{
+	struct buffer *b = NULL;
+
+	uz_spin_lock(&d->lock);
+	if (d->nspares > keep) {
+		b = d->spares;
+		d->spares = b->next;
+		d->nspares--;
+	}
+	uz_spin_unlock(&d->lock);
+	return b;
+}
+
+static void queue_full(struct uz_defer *d, struct buffer *b)
+{
+	uz_spin_lock(&d->lock);
+	b->next = d->full;
+	d->full = b;
+	uz_spin_unlock(&d->lock);
+}
+
+/* --- waking the drain thread --- */
+
+static void wake(struct uz_defer *d)
+{
+	uint64_t one = 1;
+
+	/* Only one of many wakers writes. It can't fail: the counter is far from full. */
+	if (atomic_exchange(&d->state, DRAIN_RUNNING) != DRAIN_RUNNING &&
+	    write(d->wake_fd, &one, sizeof(one)) < 0)
+		assert(false);
+}
+
+void uz_defer_wake(struct uz_defer *d)
+{
+	/* What the caller has just published must be seen by the drain thread, or its state by us:
+	 * pairs with the fence in the drain's go_to_sleep(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&d->state, memory_order_relaxed) != DRAIN_RUNNING)
+		wake(d);
+}
+
+void uz_defer_kick(struct uz_defer *d)
+{
+	atomic_store(&d->trim, true);
+	uz_defer_wake(d);
+}
+
+/* --- push --- */
+
+static void count_up(_Atomic uint64_t *counter)
+{
+	/* One writer: no read-modify-write is needed. */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+/* The buffer b is full, and value not in it if ret is UZ_PUSH_FULL. */
+static bool push_full(struct uz_defer_producer *p, struct buffer *b, enum uz_push_ret ret,
+		      uint64_t value)
+{
+	struct uz_defer *d = p->defer;
+	struct buffer *spare = take_spare(d, 0);
+
+	if (!spare) {
+		/* The drain thread works its way through full buffers, and through this one where
+		 * it is. */
+		uz_defer_wake(d);
+		if (ret == UZ_PUSH_FULL_QUEUED)
+			return true;
+		count_up(&p->fallbacks);
+		return false;
+	}
+	/* In this order a flush finds b in the one place or the other. That both may hold for a
+	 * moment, even when b has been drained and has gone on to another producer, does no harm:
+	 * only the drain thread reads it through them. */
+	queue_full(d, b);
+	atomic_store_explicit(&p->current, spare, memory_order_release);
+	uz_defer_wake(d);
+	return ret == UZ_PUSH_FULL_QUEUED || uz_defer_push(p, value);
+}
+
+bool uz_defer_push(struct uz_defer_producer *p, uint64_t value)
+{
+	struct buffer *b = atomic_load_explicit(&p->current, memory_order_relaxed);
+	unsigned count = atomic_load_explicit(&b->count, memory_order_relaxed);
+	enum uz_push_ret ret = p->defer->ops->push(b->page, count, value);
+
+	if (ret == UZ_PUSH_FULL)
+		return push_full(p, b, ret, value);
+	atomic_store_explicit(&b->count, count + 1, memory_order_release);
+	count_up(&p->pushed);
+	/* The store above and the load below must not swap. The drain thread, when it is about to
+	 * sleep without a timer, makes every CPU of ours pass a full barrier (membarrier(2)), so
+	 * that a compiler barrier is enough here. */
+	atomic_signal_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&p->defer->state, memory_order_relaxed) == DRAIN_IDLE)
+		wake(p->defer);
+	return ret == UZ_PUSH_OK || push_full(p, b, ret, value);
+}
+
+/* --- flush --- */
+
+void uz_defer_flush(struct uz_defer *d)
+{
+	uint32_t ticket = atomic_fetch_add(&d->flush_requested, 1) + 1;
+
+	uz_defer_wake(d);
+	for (;;) {
+		uint32_t done = atomic_load(&d->flush_done);
+
+		if ((int32_t)(done - ticket) >= 0)
+			return;
+		uz_futex_wait(&d->flush_done, done, 0);
+	}
+}
+
+/* --- producers --- */
+
+int uz_defer_producer_new(struct uz_defer *d, struct uz_defer_producer **ret)
+{
+	struct uz_defer_producer *p = aligned_alloc(64, sizeof(*p));
+	struct buffer *b;
+
+	if (!p)
+		return -ENOMEM;
+	/* First those that producers now gone have left in the pool. */
+	b = take_spare(d, d->config.spares);
+	if (!b)
+		b = buffer_new();
+	if (!b) {
+		free(p);
+		return -ENOMEM;
+	}
+	memset(p, 0, sizeof(*p));
+	p->defer = d;
+	atomic_init(&p->current, b);
+
+	pthread_mutex_lock(&d->walk_lock);
+	uz_spin_lock(&d->list_lock);
+	p->next = d->producers;
+	if (p->next)
+		p->next->prev = p;
+	d->producers = p;
+	d->nproducers++;
+	uz_spin_unlock(&d->list_lock);
+	pthread_mutex_unlock(&d->walk_lock);
+	*ret = p;
+	return 0;
+}
+
+void uz_defer_producer_free(struct uz_defer_producer *p)
+{
+	struct uz_defer *d;
+
+	if (!p)
+		return;
+	d = p->defer;
+	pthread_mutex_lock(&d->walk_lock);
+	queue_full(d, atomic_load_explicit(&p->current, memory_order_relaxed));
+	uz_spin_lock(&d->list_lock);
+	if (p->prev)
+		p->prev->next = p->next;
+	else
+		d->producers = p->next;
+	if (p->next)
+		p->next->prev = p->prev;
+	d->nproducers--;
+	d->gone_pushed += atomic_load_explicit(&p->pushed, memory_order_relaxed);
+	d->gone_fallbacks += atomic_load_explicit(&p->fallbacks, memory_order_relaxed);
+	uz_spin_unlock(&d->list_lock);
+	pthread_mutex_unlock(&d->walk_lock);
+	uz_defer_wake(d);
+	free(p);
+}
+
+/* --- the whole --- */
+
+static void free_list(struct buffer *b)
+{
+	while (b) {
+		struct buffer *next = b->next;
+
+		buffer_free(b);
+		b = next;
+	}
+}
+
+int uz_defer_new(const struct uz_defer_config *config, struct uz_defer **ret)
+{
+	struct uz_defer *d;
+	int err = -ENOMEM;
+
+	if (!config->ops || !config->spares || !config->max_age_ms)
+		return -EINVAL;
+	d = aligned_alloc(64, sizeof(*d));
+	if (!d)
+		return -ENOMEM;
+	memset(d, 0, sizeof(*d));
+	d->ops = config->ops;
+	d->config = *config;
+	pthread_mutex_init(&d->walk_lock, NULL);
+	while (d->nspares < config->spares) {
+		struct buffer *b = buffer_new();
+
+		if (!b)
+			goto fail;
+		b->next = d->spares;
+		d->spares = b;
+		d->nspares++;
+	}
+	err = uz_drain_start(d);
+	if (err)
+		goto fail;
+	*ret = d;
+	return 0;
+fail:
+	free_list(d->spares);
+	pthread_mutex_destroy(&d->walk_lock);
+	free(d);
+	return err;
+}
+
+void uz_defer_free(struct uz_defer *d)
+{
+	if (!d)
+		return;
+	assert(!d->producers);
+	uz_drain_stop(d);
+	free_list(d->spares);
+	pthread_mutex_destroy(&d->walk_lock);
+	free(d);
+}
+
+void uz_defer_stat(struct uz_defer *d, struct uz_defer_stat *ret)
+{
+	struct uz_defer_stat st = {
+		/* Before pushed is added up, so that drained <= pushed holds for a reader too. */
+		.drained = atomic_load(&d->drained),
+		.runs = atomic_load(&d->runs),
+	};
+
+	uz_spin_lock(&d->list_lock);
+	st.pushed = d->gone_pushed;
+	st.fallbacks = d->gone_fallbacks;
+	st.producers = d->nproducers;
+	for (const struct uz_defer_producer *p = d->producers; p; p = p->next) {
+		st.pushed += atomic_load_explicit(&p->pushed, memory_order_relaxed);
+		st.fallbacks += atomic_load_explicit(&p->fallbacks, memory_order_relaxed);
+	}
+	uz_spin_unlock(&d->list_lock);
+	uz_spin_lock(&d->lock);
+	st.spares = d->nspares;
+	uz_spin_unlock(&d->lock);
+	*ret = st;
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The drain thread. Everything it waits for comes through its ring: a wake-up (a read of an
+ * eventfd), the ageing timer (the time-out of the wait itself), and the completion of punches that
+ * give memory back to the kernel.
+ */
+#include "defer/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/membarrier.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/futex.h"
+#include "base/thread.h"
+
+#define USER_DATA_WAKE UINT64_MAX /* else: the number of a trim */
+
+/* --- draining --- */
+
+/* Drain what has been appended since the last time. */
+static bool drain_buffer(struct uz_defer *d, struct buffer *b)
+{
+	/* Pairs with the producer's release: the values are there. */
+	unsigned count = atomic_load_explicit(&b->count, memory_order_acquire);
+
+	if (count == b->taken)
+		return false;
+	d->ops->drain(d->config.private, b->page, b->taken, count - b->taken);
+	atomic_fetch_add_explicit(&d->drained, count - b->taken, memory_order_release);
+	atomic_fetch_add_explicit(&d->runs, 1, memory_order_relaxed);
+	b->taken = count;
+	return true;
+}
+
+static void make_spare(struct uz_defer *d, struct buffer *b)
+{
+	b->taken = 0;
+	atomic_store_explicit(&b->count, 0, memory_order_relaxed);
+	uz_spin_lock(&d->lock);
+	b->next = d->spares;
+	d->spares = b;
+	d->nspares++;
+	uz_spin_unlock(&d->lock);
+}
+
+static bool drain_full(struct uz_defer *d)
+{
+	struct buffer *b;
+
+	uz_spin_lock(&d->lock);
+	b = d->full;
+	d->full = NULL;
+	uz_spin_unlock(&d->lock);
+	if (!b)
+		return false;
+	while (b) {
+		struct buffer *next = b->next;
+
+		drain_buffer(d, b);
+		make_spare(d, b);
+		b = next;
+	}
+	return true;
+}
+
+static bool drain_partial(struct uz_defer *d)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&d->walk_lock);
+	for (struct uz_defer_producer *p = d->producers; p; p = p->next)
+		any |= drain_buffer(d, atomic_load_explicit(&p->current, memory_order_acquire));
+	pthread_mutex_unlock(&d->walk_lock);
+	return any;
+}
+
+/* A buffer that becomes full meanwhile is in the queue before its producer has another: hence the
+ * queue last. */
+static bool drain_all(struct uz_defer *d)
+{
+	bool any = drain_partial(d);
+
+	return drain_full(d) || any;
+}
+
+static void serve_flush(struct uz_defer *d, uint32_t requested)
+{
+	atomic_store(&d->flush_done, requested);
+	uz_futex_wake(&d->flush_done, INT_MAX);
+}
+
+/* --- giving memory back --- */
+
+static bool submit_trims(struct uz_defer *d)
+{
+	struct uz_extent batch[TRIMS_MAX];
+	unsigned room = TRIMS_MAX - d->ntrims, count;
+
+	/* Only when asked to: what the kernel refused to take must not be offered to it in a tight
+	 * loop. */
+	if (!atomic_exchange(&d->trim, false) && !d->trim_more)
+		return false;
+	d->trim_more = true;
+	if (!room)
+		return false;
+	count = uz_arena_trim_begin(d->config.arena, batch, room);
+	d->trim_more = count == room;
+	for (unsigned i = 0, slot = 0; i < count; i++, slot++) {
+		struct io_uring_sqe *sqe =
+			io_uring_get_sqe(&d->ring); /* the queue holds TRIMS_MAX and the wake-up */
+		uint64_t off, len;
+
+		while (d->trim_busy[slot])
+			slot++;
+		d->trims[slot] = batch[i];
+		d->trim_busy[slot] = true;
+		d->ntrims++;
+		uz_arena_extent_range(d->config.arena, &batch[i], &off, &len);
+		io_uring_prep_fallocate(sqe, uz_arena_fd(d->config.arena),
+					FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+					(off_t)len);
+		io_uring_sqe_set_data64(sqe, slot);
+	}
+	return count > 0;
+}
+
+/* --- the ring --- */
+
+static void arm_wake(struct uz_defer *d)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&d->ring);
+
+	io_uring_prep_read(sqe, d->wake_fd, &d->wake_count, sizeof(d->wake_count), 0);
+	io_uring_sqe_set_data64(sqe, USER_DATA_WAKE);
+	d->wake_armed = true;
+}
+
+static void reap(struct uz_defer *d)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, seen = 0;
+
+	io_uring_for_each_cqe(&d->ring, head, cqe)
+	{
+		uint64_t data = io_uring_cqe_get_data64(cqe);
+
+		seen++;
+		if (data == USER_DATA_WAKE) {
+			d->wake_armed = false;
+			continue;
+		}
+		uz_arena_trim_end(d->config.arena, &d->trims[data], cqe->res == 0);
+		d->trim_busy[data] = false;
+		d->ntrims--;
+	}
+	io_uring_cq_advance(&d->ring, seen);
+}
+
+/* Submit what is prepared and sleep until something completes or the deadline (0: none) passes. */
+static void wait_ring(struct uz_defer *d, uint64_t deadline)
+{
+	struct __kernel_timespec ts = {0}, *timeout = NULL;
+	struct io_uring_cqe *cqe;
+
+	if (deadline) {
+		uint64_t now = uz_now_ns();
+		uint64_t left = deadline > now ? deadline - now : 0;
+
+		ts.tv_sec = (int64_t)(left / UZ_NSEC_PER_SEC);
+		ts.tv_nsec = (long long)(left % UZ_NSEC_PER_SEC);
+		timeout = &ts;
+	}
+	/* -ETIME and -EINTR are as good as a completion. */
+	io_uring_submit_and_wait_timeout(&d->ring, &cqe, 1, timeout, NULL);
+}
+
+/* --- the thread --- */
+
+static bool anything_pending(struct uz_defer *d)
+{
+	bool any;
+
+	uz_spin_lock(&d->lock);
+	any = d->full != NULL;
+	uz_spin_unlock(&d->lock);
+	return any || atomic_load(&d->trim) || atomic_load(&d->stop) ||
+	       atomic_load(&d->flush_requested) != atomic_load(&d->flush_done);
+}
+
+static bool anything_pushed(struct uz_defer *d)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&d->walk_lock);
+	for (struct uz_defer_producer *p = d->producers; p && !any; p = p->next) {
+		const struct buffer *b = atomic_load_explicit(&p->current, memory_order_acquire);
+
+		any = atomic_load_explicit(&b->count, memory_order_relaxed) != b->taken;
+	}
+	pthread_mutex_unlock(&d->walk_lock);
+	return any;
+}
+
+/* Sleep till the deadline (0: none). Announce the state and look once more: whoever published work
+ * before he could see that state does not wake us. */
+static void go_to_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadline)
+{
+	bool pending;
+
+	atomic_store(&d->state, state);
+	/* Pairs with the fence in uz_defer_wake(); membarrier() with the compiler barrier in
+	 * uz_defer_push(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	pending = anything_pending(d);
+	if (state == DRAIN_IDLE && !pending) {
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+		pending = anything_pushed(d);
+	}
+	if (!pending)
+		wait_ring(d, deadline);
+	atomic_store(&d->state, DRAIN_RUNNING);
+}
+
+static void *drain_main(void *arg)
+{
+	struct uz_defer *d = arg;
+	uint64_t age = d->config.max_age_ms * UZ_NSEC_PER_MSEC;
+	uint64_t tick = uz_now_ns() + age; /* when partly filled buffers are due */
+	bool stop, busy, quiet = false;	   /* quiet: nothing was pushed in the last period */
+
+	do {
+		/* Read before the work: a request that comes later is served by a later round. */
+		uint32_t flush = atomic_load(&d->flush_requested);
+		bool due = uz_now_ns() >= tick;
+
+		stop = atomic_load(&d->stop);
+		reap(d);
+		if (!d->wake_armed)
+			arm_wake(d);
+		if (due || stop || flush != atomic_load(&d->flush_done)) {
+			busy = drain_all(d);
+			quiet = !busy;
+			tick = uz_now_ns() + age;
+		} else {
+			busy = drain_full(d);
+		}
+		if (flush != atomic_load(&d->flush_done))
+			serve_flush(d, flush);
+		busy |= submit_trims(d);
+		if (busy) {
+			io_uring_submit(&d->ring);
+		} else if (stop) {
+			if (d->ntrims)
+				wait_ring(d, 0);
+		} else if (quiet && d->can_idle) {
+			go_to_sleep(d, DRAIN_IDLE, 0);
+			quiet = false;
+			tick = uz_now_ns() + age;
+		} else {
+			go_to_sleep(d, DRAIN_TICKING, tick);
+		}
+	} while (!stop || busy || d->ntrims);
+	return NULL;
+}
+
+static int start_ring(struct uz_defer *d)
+{
+	unsigned workers[2] = {1, 1}; /* punches of one file wait for each other anyway */
+	int err = io_uring_queue_init(2 * TRIMS_MAX, &d->ring, 0);
+
+	if (err)
+		return err;
+	io_uring_register_iowq_max_workers(&d->ring, workers);
+	return 0;
+}
+
+int uz_drain_start(struct uz_defer *d)
+{
+	int err;
+
+	d->can_idle = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+	d->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (d->wake_fd < 0)
+		return -errno;
+	err = start_ring(d);
+	if (err)
+		goto fail_fd;
+	err = uz_thread_start(&d->thread, "uz-drain", drain_main, d);
+	if (err)
+		goto fail_ring;
+	return 0;
+fail_ring:
+	io_uring_queue_exit(&d->ring);
+fail_fd:
+	close(d->wake_fd);
+	return err;
+}
+
+void uz_drain_stop(struct uz_defer *d)
+{
+	atomic_store(&d->stop, true);
+	uz_defer_wake(d);
+	pthread_join(d->thread, NULL);
+	io_uring_queue_exit(&d->ring);
+	close(d->wake_fd);
+}

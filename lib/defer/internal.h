@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the producers' side (defer.c) and the drain thread (drain.c) share.
+ */
+#ifndef UZ_DEFER_INTERNAL_H
+#define UZ_DEFER_INTERNAL_H
+
+#include <liburing.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "arena/arena.h"
+#include "base/spin.h"
+#include "uzram/defer.h"
+
+/* A buffer belongs to one producer (its current one), to the queue of full ones, or to the pool of
+ * spares. taken <= count. Values from taken up to count are pending. Only the owning producer
+ * changes count, only the drain thread changes taken; it resets both when it makes the buffer a
+ * spare. */
+struct buffer {
+	_Atomic unsigned count; /* release by the producer pairs with the drain's acquire */
+	unsigned taken;
+	struct buffer *next; /* in the queue or the pool */
+	void *page;
+};
+
+struct uz_defer_producer {
+	struct buffer *_Atomic current; /* swapped by the producer alone */
+	_Atomic uint64_t pushed;	/* written by the producer alone, as is fallbacks */
+	_Atomic uint64_t fallbacks;
+	struct uz_defer *defer;
+	struct uz_defer_producer *prev, *next;
+} __attribute__((aligned(64)));
+
+/* What the drain thread is doing, for those who may have to wake it. */
+enum drain_state {
+	DRAIN_RUNNING, /* will look at everything once more before it sleeps */
+	DRAIN_TICKING, /* asleep; the timer will wake it within max_age */
+	DRAIN_IDLE,    /* asleep with no timer: nothing is pending */
+};
+
+#define TRIMS_MAX 64 /* punches in flight */
+
+struct uz_defer {
+	/* Read by every push; the rest is on other cache lines. */
+	const struct uz_defer_ops *ops;
+	_Atomic int state; /* enum drain_state */
+
+	struct uz_defer_config config __attribute__((aligned(64)));
+
+	/* The pool and the queue. Held for a few instructions. */
+	struct uz_spin lock;
+	struct buffer *spares;
+	unsigned nspares;
+	struct buffer *full;
+
+	/* The list of producers: adding and removing takes both locks, the drain thread walks it
+	 * (and drains) under the mutex, uz_defer_stat() reads it under the spin lock, so that it
+	 * never waits for a drain. */
+	pthread_mutex_t walk_lock;
+	struct uz_spin list_lock;
+	struct uz_defer_producer *producers;
+	unsigned nproducers;
+	uint64_t gone_pushed, gone_fallbacks; /* of producers that are gone; under list_lock */
+
+	/* Flush: a ticket is drawn from requested; done is the last ticket served. */
+	_Atomic uint32_t flush_requested, flush_done;
+	atomic_bool stop;
+	atomic_bool trim; /* uz_defer_kick() */
+
+	/* The drain thread's own. */
+	pthread_t thread;
+	struct io_uring ring;
+	int wake_fd;
+	uint64_t wake_count; /* where the ring reads wake_fd to */
+	bool wake_armed;
+	bool can_idle; /* membarrier(2) works */
+	_Atomic uint64_t drained, runs;
+	struct uz_extent trims[TRIMS_MAX];
+	bool trim_busy[TRIMS_MAX];
+	unsigned ntrims;
+	bool trim_more; /* there was more surplus than room in trims */
+};
+
+/* Wake the drain thread unless it runs. */
+void uz_defer_wake(struct uz_defer *d);
+
+int uz_drain_start(struct uz_defer *d);
+void uz_drain_stop(struct uz_defer *d);
+
+#endif
