@@ -24,6 +24,7 @@ struct area {
 	uint32_t fresh; /* units from here on have never been used: cold, and on no list */
 	uint32_t nready;
 	uint32_t target;	 /* ready units wanted */
+	bool told;		 /* the drain thread knows of the surplus */
 	uint32_t populated_meta; /* units whose private memory is populated: fresh's high-water mark
 				  */
 	void *meta;		 /* uz_arena_unit_meta() */

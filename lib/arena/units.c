@@ -149,6 +149,16 @@ static uint32_t high_mark(const struct area *ar)
 	return ar->target + ar->target / 2 + 1;
 }
 
+/* Whether the drain thread is to be told of surplus: once, until it has come to look. The area's
+ * lock is held. */
+static bool must_tell(struct area *ar)
+{
+	if (ar->told || ar->nready < high_mark(ar))
+		return false;
+	ar->told = true;
+	return true;
+}
+
 static uint32_t low_mark(const struct area *ar)
 {
 	return ar->target - ar->target / 4;
@@ -207,6 +217,7 @@ static int refill_area(struct uz_arena *a, struct area *ar)
 
 	while (!atomic_load(&a->refill_stop) && (count = take_cold(ar, &first)) > 0) {
 		int err = populate(a, ar, first, count);
+		bool tell;
 
 		uz_spin_lock(&ar->lock);
 		for (uint32_t u = first; u < first + count; u++)
@@ -215,9 +226,12 @@ static int refill_area(struct uz_arena *a, struct area *ar)
 			ar->nready += count;
 		if (!err && first + count > ar->populated_meta)
 			ar->populated_meta = first + count;
+		tell = must_tell(ar); /* units have been put back in the meantime */
 		uz_spin_unlock(&ar->lock);
 		if (err)
 			return err;
+		if (tell && a->surplus)
+			a->surplus(a->surplus_private);
 		atomic_fetch_add(&a->refill_done, 1);
 		uz_futex_wake(&a->refill_done, INT_MAX);
 	}
@@ -294,14 +308,16 @@ void uz_arena_stop(struct uz_arena *a)
 
 static int charge(struct uz_arena *a, unsigned npages)
 {
-	uint64_t used =
-		atomic_fetch_add_explicit(&a->used_pages, npages, memory_order_relaxed) + npages;
+	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
 	uint64_t max = atomic_load_explicit(&a->used_max, memory_order_relaxed);
 
-	if (used > atomic_load_explicit(&a->limit_pages, memory_order_relaxed)) {
-		atomic_fetch_sub_explicit(&a->used_pages, npages, memory_order_relaxed);
-		return -ENOSPC;
-	}
+	/* Not add and then look: what one thread is refused must not count against another. */
+	do {
+		if (used + npages > atomic_load_explicit(&a->limit_pages, memory_order_relaxed))
+			return -ENOSPC;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&a->used_pages, &used, used + npages, memory_order_relaxed, memory_order_relaxed));
+	used += npages;
 	while (used > max &&
 	       !atomic_compare_exchange_weak_explicit(&a->used_max, &max, used,
 						      memory_order_relaxed, memory_order_relaxed))
@@ -374,14 +390,15 @@ int64_t uz_arena_get(struct uz_arena *a, unsigned npages)
 void uz_arena_put(struct uz_arena *a, unsigned npages, uint32_t unit)
 {
 	struct area *ar = area_of(a, npages);
-	uint32_t nready;
+	bool tell;
 
 	uz_spin_lock(&ar->lock);
 	push(ar, &ar->ready, unit);
-	nready = ++ar->nready;
+	ar->nready++;
+	tell = must_tell(ar);
 	uz_spin_unlock(&ar->lock);
 	uncharge(a, npages);
-	if (nready == high_mark(ar) && a->surplus)
+	if (tell && a->surplus)
 		a->surplus(a->surplus_private);
 }
 
@@ -404,6 +421,7 @@ static uint32_t take_surplus(struct uz_arena *a, struct area *ar)
 	uint32_t count = 0;
 
 	uz_spin_lock(&ar->lock);
+	ar->told = false;
 	if (ar->nready >= high_mark(ar)) {
 		while (ar->nready > ar->target && count < TRIM_BATCH) {
 			a->trim_units[count++] = pop(ar, &ar->ready);

@@ -108,7 +108,7 @@ static bool submit_trims(struct uz_defer *d)
 	if (!room)
 		return false;
 	count = uz_arena_trim_begin(d->config.arena, batch, room);
-	d->trim_more = count == room;
+	d->trim_more = count > 0;
 	for (unsigned i = 0, slot = 0; i < count; i++, slot++) {
 		struct io_uring_sqe *sqe =
 			io_uring_get_sqe(&d->ring); /* the queue holds TRIMS_MAX and the wake-up */

@@ -79,7 +79,7 @@ struct uz_defer {
 	struct uz_extent trims[TRIMS_MAX];
 	bool trim_busy[TRIMS_MAX];
 	unsigned ntrims;
-	bool trim_more; /* there was more surplus than room in trims */
+	bool trim_more; /* there may be more surplus than was taken the last time */
 };
 
 /* Wake the drain thread unless it runs. */

@@ -210,18 +210,23 @@ int uz_pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
 {
 	struct size_class *c = &p->classes[uz_pool_class(p, size)];
 	int64_t unit;
+	bool found;
 
 	if (uz_pool_alloc_dense(p, size, ret_off) == 0)
 		return 0;
-	/* Without the lock: this may wait for memory. Two threads may each bring a zspage; the next
-	 * objects fill both. */
+	/* Without the lock: this may wait for memory. */
 	unit = uz_arena_get(p->arena, c->npages);
 	if (unit < 0)
 		return (int)unit;
 	uz_spin_lock(&c->lock);
-	zspage_start(p, c, (uint32_t)unit);
-	take_object(p, c, ret_off);
+	found = take_object(p, c, ret_off); /* meanwhile another thread may have made room */
+	if (!found) {
+		zspage_start(p, c, (uint32_t)unit);
+		take_object(p, c, ret_off);
+	}
 	uz_spin_unlock(&c->lock);
+	if (found)
+		uz_arena_put(p->arena, c->npages, (uint32_t)unit);
 	return 0;
 }
 
@@ -252,7 +257,10 @@ static bool put_object(struct uz_pool *p, const struct place *at, uint32_t *empt
 	struct size_class *c = at->c;
 	struct zspage *zs = at->zs;
 
-	if (!(zs->used[at->index / 64] & bit))
+	/* The place was found without the lock: if there was no live object the zspage may have
+	 * changed its class since. */
+	if (atomic_load_explicit(&zs->cls_plus_1, memory_order_relaxed) != c - p->classes + 1 ||
+	    !(zs->used[at->index / 64] & bit))
 		return false;
 	zs->used[at->index / 64] &= ~bit;
 	zs->inuse--;

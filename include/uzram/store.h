@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The store: a device of 4 KiB pages, each kept compressed in an arena.
+ *
+ * A page is stored from the moment its slot's entry is published, which is before a write returns;
+ * the entry in the arena is all there is to know of it. So uz_store_new() on an arena that another
+ * process left behind, at whatever instant it died, finds every page that process had acknowledged.
+ *
+ * I/O goes through a *worker*, the context of one thread: codec memory, buffers, counters, its
+ * deferred-free buffer. All of it is allocated by uz_worker_new(); reads, writes and discards
+ * allocate nothing, log nothing and touch no fresh memory.
+ *
+ * Any number of workers may do anything to the same bytes at once. Each page is atomic: a reader
+ * gets a page as one write or another left it, never a mixture. A range of several pages is not
+ * atomic as a whole.
+ */
+#ifndef UZRAM_STORE_H
+#define UZRAM_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "uzram/arena.h"
+#include "uzram/codec.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct uz_store;
+struct uz_worker;
+
+struct uz_store_config {
+	struct uz_arena *arena; /* stays the caller's; must outlive the store, and have no other */
+	enum uz_codec codec; /* of pages written from now on; those in the arena may have others */
+	int level;
+	uint64_t mem_limit; /* bytes of data memory; 0: none */
+	uint64_t reserve;   /* bytes of data memory kept populated beyond what is used */
+	bool deferred;	    /* free through the drain thread; else on the path of the overwrite or
+			       discard */
+	unsigned defer_spares; /* buffers, of UZ_DEFER_BUF_SIZE bytes, >= 1 */
+	unsigned defer_age_ms; /* >= 1 */
+};
+
+struct uz_store_stat {
+	/* Contents. */
+	uint64_t pages_stored; /* slots that are not empty */
+	uint64_t compr_bytes;  /* their encoded length; for same-filled pages 0 */
+	uint64_t same_pages;
+	uint64_t huge_pages;	   /* incompressible, stored as they are */
+	uint64_t huge_pages_since; /* ... ever written */
+	/* Memory, bytes. */
+	uint64_t mem_used;     /* in zspages */
+	uint64_t mem_used_max; /* the most mem_used has been */
+	uint64_t mem_limit;    /* 0: none */
+	uint64_t mem_ready;    /* the reserve: populated, free */
+	uint64_t table_bytes;  /* slot table and superblock */
+	uint64_t meta_bytes;   /* allocator state */
+	uint64_t pages_compacted;
+	/* Requests, pages. */
+	uint64_t reads, writes;
+	uint64_t failed_reads, failed_writes;
+	uint64_t invalid_io;  /* requests outside the device */
+	uint64_t notify_free; /* slots emptied by discards */
+	uint64_t corrupt; /* reads whose checksum was wrong, entries found damaged, frees of what
+			     was not there */
+	uint64_t reserve_dry; /* writes that had to wait for memory */
+	/* Deferred free. */
+	uint64_t defer_pushed, defer_drained, defer_fallbacks, defer_runs;
+	uint64_t defer_pending_bytes; /* encoded length of what is pushed and not drained */
+	unsigned defer_spares;
+};
+
+/* Serve the arena: scan its slot table, clear what locks a dead process left, start the refill and
+ * drain threads. An entry that can't be right (out of bounds, or overlapping one found before) is
+ * marked: reading it is -EIO until it is written or discarded. -EINVAL (config), -ENOMEM, or what
+ * starting the threads and the ring returned. */
+int uz_store_new(const struct uz_store_config *config, struct uz_store **ret);
+
+/* Stop serving; the pages stay in the arena. All workers have been freed before. NULL is allowed.
+ */
+void uz_store_free(struct uz_store *store);
+
+/* A worker, to be used by one thread at a time. -ENOMEM. Any thread may call it. */
+int uz_worker_new(struct uz_store *store, struct uz_worker **ret);
+/* NULL is allowed. */
+void uz_worker_free(struct uz_worker *worker);
+
+/* Read, write, or make zero (discard, write-zeroes, punch-hole) len bytes from byte off of the
+ * device. A part of a page is read, changed and written under the slot's lock.
+ * - -EINVAL: not within the device; nothing was done.
+ * - -EIO: a page (or the page of which a part was to be changed) is damaged.
+ * - -ENOSPC: the memory limit is reached, or there is no memory; only after everything pending has
+ *   been freed.
+ * On -EIO and -ENOSPC the pages before the failing one have been read or changed; it and those
+ * after it are as before. */
+int uz_read(struct uz_worker *worker, uint64_t off, size_t len, void *buf);
+int uz_write(struct uz_worker *worker, uint64_t off, size_t len, const void *buf);
+int uz_discard(struct uz_worker *worker, uint64_t off, uint64_t len);
+
+/* Return when everything that was detached before this call has been freed. May wait for
+ * milliseconds. */
+void uz_store_flush(struct uz_store *store);
+
+/* Flush, then move objects out of the emptiest zspages. Returns the pages that were freed. Takes
+ * time in proportion to the device's size; I/O goes on meanwhile, and waits for no more than the
+ * copy of one object. */
+uint64_t uz_store_compact(struct uz_store *store);
+
+/* Change the memory limit (bytes; 0: none). What is stored beyond it stays. */
+void uz_store_set_limit(struct uz_store *store, uint64_t bytes);
+
+/* mem_used_max starts anew from what is used now. */
+void uz_store_reset_max(struct uz_store *store);
+
+/* Never waits. Counters are added up over the workers, not read at one instant. */
+void uz_store_stat(struct uz_store *store, struct uz_store_stat *ret);
+
+enum uz_codec uz_store_codec(const struct uz_store *store);
+uint64_t uz_store_disksize(const struct uz_store *store);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

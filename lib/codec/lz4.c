@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lz4: the raw block format, one block a page; the level is lz4's acceleration.
+ *
+ * LZ4_compress_fast_extState() clears its 16 KiB state for every page: 0.15 of the 3 to 6 µs a page
+ * takes. The way round that which the shared library exports, LZ4_resetStream_fast() and
+ * LZ4_compress_fast_continue(), gives up the 16-bit table lz4 has for small inputs, and was up to
+ * 30 % slower on pages that compress badly.
+ */
+#include "codec/codec.h"
+
+#include <errno.h>
+#include <lz4.h>
+
+struct encoder {
+	int acceleration;
+	LZ4_stream_t state;
+};
+
+static int encoder_new(int level, void **ret_enc)
+{
+	struct encoder *enc = uz_codec_alloc(sizeof(*enc));
+
+	if (!enc)
+		return -ENOMEM;
+	enc->acceleration = level;
+	*ret_enc = enc;
+	return 0;
+}
+
+static int encode(void *enc, const void *page, void *dst, size_t cap)
+{
+	struct encoder *e = enc;
+	int len = LZ4_compress_fast_extState(&e->state, page, dst, UZ_PAGE_SIZE, (int)cap,
+					     e->acceleration);
+
+	return len > 0 ? len : -E2BIG;
+}
+
+static int decode(void *dec, const void *src, size_t len, void *page)
+{
+	int n = LZ4_decompress_safe(src, page, (int)len, UZ_PAGE_SIZE);
+
+	return n == UZ_PAGE_SIZE ? 0 : -EBADMSG;
+}
+
+const struct uz_codec_ops uz_codec_lz4 = {
+	/* At 64 lz4 looks for a match only every 64 bytes: ratio 1.3 to 1.9 where 1 has 1.8 to 3.4.
+	 */
+	.info = {.name = "lz4", .level_min = 1, .level_max = 64, .level_default = 1},
+	.encoder_new = encoder_new,
+	.encode = encode,
+	.decode = decode,
+};

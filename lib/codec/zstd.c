@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * zstd: an object is one bare compressed block.
+ *
+ * The frame around it would be the same for every page but for the block's length, which the slot's
+ * entry knows, so encode takes it off and decode puts it back on. That is 10 bytes a page less than
+ * ZSTD_compress() makes of it, for two short copies, 1 % of the time; and whatever an object holds,
+ * zstd sees one block of one ordinary frame. (Its magicless format would save 5 bytes; but with
+ * that libzstd 1.5.4 reads up to 3 bytes beyond an input that is shorter than a magic number.)
+ *
+ * Contexts live in static workspaces, which is zstd's way of never calling an allocator: where it
+ * would, it fails. They are sized for a page, so a level's tables are no larger than they must be
+ * (72 KiB in all at level 1, 270 KiB at 19). This needs ZSTD_STATIC_LINKING_ONLY, an API that zstd
+ * promises to keep only within one version; yet Debian's shared library exports it, and what is
+ * used here has stood since 1.3. Should a library differ, making a context fails: it doesn't show
+ * only later, as pages that are stored raw.
+ */
+#define ZSTD_STATIC_LINKING_ONLY
+#include "codec/codec.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+/* The magic number, no flags (no content size, no checksum), a window of 4 KiB. */
+static const unsigned char frame_header[] = {0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x10};
+
+#define BLOCK_HEADER_SIZE 3
+#define HEADERS_SIZE	  (sizeof(frame_header) + BLOCK_HEADER_SIZE)
+
+struct encoder {
+	ZSTD_CCtx *cctx;
+	unsigned char frame[ZSTD_COMPRESSBOUND(UZ_PAGE_SIZE)];
+	_Alignas(max_align_t) unsigned char workspace[];
+};
+
+struct decoder {
+	ZSTD_DCtx *dctx;
+	unsigned char frame[HEADERS_SIZE + UZ_PAGE_SIZE];
+	_Alignas(max_align_t) unsigned char workspace[];
+};
+
+/* What stands in front of an object of that length in its frame. */
+static void put_headers(unsigned char *frame, size_t len)
+{
+	unsigned block = (unsigned)len << 3 | 2 << 1 | 1; /* size, compressed, the last */
+
+	memcpy(frame, frame_header, sizeof(frame_header));
+	frame += sizeof(frame_header);
+	frame[0] = block & 0xff;
+	frame[1] = block >> 8 & 0xff;
+	frame[2] = block >> 16 & 0xff;
+}
+
+static int encode(void *enc, const void *page, void *dst, size_t cap)
+{
+	struct encoder *e = enc;
+	unsigned char headers[HEADERS_SIZE];
+	size_t len = ZSTD_compress2(e->cctx, e->frame, sizeof(e->frame), page, UZ_PAGE_SIZE);
+
+	if (ZSTD_isError(len) || len - HEADERS_SIZE > cap)
+		return -E2BIG;
+	len -= HEADERS_SIZE;
+	/* A page that doesn't compress comes as another type of block, and is of no use to us. */
+	put_headers(headers, len);
+	if (memcmp(e->frame, headers, sizeof(headers)) != 0)
+		return -E2BIG;
+	memcpy(dst, e->frame + HEADERS_SIZE, len);
+	return (int)len;
+}
+
+static int decode(void *dec, const void *src, size_t len, void *page)
+{
+	struct decoder *d = dec;
+	size_t n;
+
+	put_headers(d->frame, len);
+	memcpy(d->frame + HEADERS_SIZE, src, len);
+	n = ZSTD_decompressDCtx(d->dctx, page, UZ_PAGE_SIZE, d->frame, HEADERS_SIZE + len);
+	return n == UZ_PAGE_SIZE ? 0 : -EBADMSG;
+}
+
+static int encoder_init(struct encoder *e, size_t workspace_size, int level)
+{
+	char page[UZ_PAGE_SIZE] = "The first frame lays the workspace out, or fails.";
+
+	e->cctx = ZSTD_initStaticCCtx(e->workspace, workspace_size);
+	if (!e->cctx ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(e->cctx, ZSTD_c_compressionLevel, level)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(e->cctx, ZSTD_c_contentSizeFlag, 0)) ||
+	    encode(e, page, page, sizeof(page)) < 0)
+		return -ENOTSUP;
+	return 0;
+}
+
+static int encoder_new(int level, void **ret_enc)
+{
+	/* zstd picks the same parameters by itself when it is given a page to compress. */
+	ZSTD_compressionParameters params = ZSTD_getCParams(level, UZ_PAGE_SIZE, 0);
+	size_t workspace_size = ZSTD_estimateCCtxSize_usingCParams(params);
+	struct encoder *e = uz_codec_alloc(sizeof(*e) + workspace_size);
+	int r;
+
+	if (!e)
+		return -ENOMEM;
+	r = encoder_init(e, workspace_size, level);
+	if (r) {
+		free(e);
+		return r;
+	}
+	*ret_enc = e;
+	return 0;
+}
+
+static int decoder_new(void **ret_dec)
+{
+	size_t workspace_size = ZSTD_estimateDCtxSize();
+	struct decoder *d = uz_codec_alloc(sizeof(*d) + workspace_size);
+
+	if (!d)
+		return -ENOMEM;
+	d->dctx = ZSTD_initStaticDCtx(d->workspace, workspace_size);
+	if (!d->dctx) {
+		free(d);
+		return -ENOTSUP;
+	}
+	*ret_dec = d;
+	return 0;
+}
+
+const struct uz_codec_ops uz_codec_zstd = {
+	/* Level 0 is zstd's own default, 3. */
+	.info = {.name = "zstd", .level_min = -7, .level_max = 19, .level_default = 1},
+	.encoder_new = encoder_new,
+	.encode = encode,
+	.decoder_new = decoder_new,
+	.decode = decode,
+};

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slot table's entry: one atomic 64-bit word, all there is to know of a page.
+ *
+ * - bit 0: lock, as in zram's table
+ * - bits 1-2: reserved for the idle/accessed state
+ * - bits 3-5: codec; 0: the slot is empty, and so is the whole word
+ *
+ * and then, by codec,
+ * - same: bit 9: inline; bits 32-63: the word, both halves of which are these 32 bits. A word that
+ *   is not of that kind is an object of 8 bytes, as below (whose length leaves bit 9 clear).
+ * - raw: bits 6-31: page of area 1; bits 32-63: checksum. The object is the page.
+ * - others: bits 6-17: encoded length - 1; bits 18-63: offset of the object / UZ_POOL_GRANULE
+ * - 7, damaged: nothing; reading such a slot is an error
+ *
+ * Objects other than raw pages end in the page's checksum, 4 bytes. It stands there and not in the
+ * table so that publishing a page stays one 8-byte store, whatever instant the process dies at; and
+ * it is bound to the slot's number, so that an entry that names another slot's object is found out.
+ * The word is also what is pushed to the deferred free: it says all that freeing takes.
+ */
+#ifndef UZ_STORE_ENTRY_H
+#define UZ_STORE_ENTRY_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/pool.h"
+#include "uzram/codec.h"
+
+typedef uint64_t uz_entry;
+
+#define UZ_ENTRY_LOCK	 UINT64_C(1)
+#define UZ_ENTRY_INLINE	 (UINT64_C(1) << 9) /* clear in an object of 8 bytes */
+#define UZ_ENTRY_DAMAGED (UINT64_C(7) << 3)
+#define UZ_ENTRY_UNUSED	 (UINT64_C(3) << 1) /* must be zero */
+
+#define UZ_SUM_SIZE  sizeof(uint32_t)
+#define UZ_RAW_PAGES (UINT64_C(1) << 26) /* raw pages lie below this one of area 1: 256 GiB */
+
+static_assert(UZ_CODEC_COUNT <= 7, "codecs and the damaged mark share 3 bits");
+
+static inline unsigned uz_entry_codec(uz_entry e)
+{
+	return (unsigned)(e >> 3) & 7;
+}
+
+static inline bool uz_entry_damaged(uz_entry e)
+{
+	return uz_entry_codec(e) == 7;
+}
+
+static inline bool uz_entry_is_inline(uz_entry e)
+{
+	return uz_entry_codec(e) == UZ_CODEC_SAME && (e & UZ_ENTRY_INLINE);
+}
+
+/* Whether the entry names an object. */
+static inline bool uz_entry_has_object(uz_entry e)
+{
+	return e && !uz_entry_damaged(e) && !uz_entry_is_inline(e);
+}
+
+static inline bool uz_word_fits_inline(uint64_t word)
+{
+	return (uint32_t)word == (uint32_t)(word >> 32);
+}
+
+static inline uz_entry uz_entry_inline(uint64_t word)
+{
+	return (uz_entry)UZ_CODEC_SAME << 3 | UZ_ENTRY_INLINE | (word >> 32) << 32;
+}
+
+static inline uint64_t uz_entry_word(uz_entry e)
+{
+	return e >> 32 | (e >> 32) << 32;
+}
+
+static inline uz_entry uz_entry_raw(uint64_t off, uint32_t sum)
+{
+	return (uz_entry)UZ_CODEC_RAW << 3 | (off >> UZ_PAGE_SHIFT) << 6 | (uint64_t)sum << 32;
+}
+
+static inline uz_entry uz_entry_object(enum uz_codec codec, uint64_t off, size_t len)
+{
+	return (uz_entry)codec << 3 | (uint64_t)(len - 1) << 6 | off / UZ_POOL_GRANULE << 18;
+}
+
+static inline uint32_t uz_entry_raw_sum(uz_entry e)
+{
+	return (uint32_t)(e >> 32);
+}
+
+/* Of an entry that has an object: its offset, the encoded length, and the size it takes in the
+ * pool. */
+static inline uint64_t uz_entry_off(uz_entry e)
+{
+	if (uz_entry_codec(e) == UZ_CODEC_RAW)
+		return (e >> 6 & (UZ_RAW_PAGES - 1)) << UZ_PAGE_SHIFT;
+	return (e >> 18) * UZ_POOL_GRANULE;
+}
+
+static inline size_t uz_entry_len(uz_entry e)
+{
+	return uz_entry_codec(e) == UZ_CODEC_RAW ? UZ_PAGE_SIZE : (size_t)(e >> 6 & 0xfff) + 1;
+}
+
+static inline size_t uz_entry_size(uz_entry e)
+{
+	return uz_entry_codec(e) == UZ_CODEC_RAW ? UZ_PAGE_SIZE : uz_entry_len(e) + UZ_SUM_SIZE;
+}
+
+/* The same entry with its object elsewhere. */
+static inline uz_entry uz_entry_moved(uz_entry e, uint64_t off)
+{
+	if (uz_entry_codec(e) == UZ_CODEC_RAW)
+		return uz_entry_raw(off, uz_entry_raw_sum(e));
+	return uz_entry_object((enum uz_codec)uz_entry_codec(e), off, uz_entry_len(e));
+}
+
+#endif

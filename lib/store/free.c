@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What happens to an entry that has left the slot table: counting, and freeing its object, mostly
+ * later and elsewhere.
+ */
+#include <string.h>
+
+#include "store/internal.h"
+
+void uz_count_entry(struct counters *c, uz_entry e, int by)
+{
+	unsigned codec = uz_entry_codec(e);
+
+	if (!e)
+		return;
+	count(c, N_PAGES, by);
+	if (codec == UZ_CODEC_SAME)
+		count(c, N_SAME, by);
+	if (codec == UZ_CODEC_RAW)
+		count(c, N_HUGE, by);
+	if (codec != UZ_CODEC_SAME && uz_entry_has_object(e))
+		count(c, N_COMPR_BYTES, by * (int64_t)uz_entry_len(e));
+}
+
+void uz_dispose(struct uz_worker *w, uz_entry e)
+{
+	uz_count_entry(&w->counters, e, -1);
+	if (!uz_entry_has_object(e))
+		return;
+	if (w->store->config.deferred && uz_defer_push(w->producer, e))
+		count(&w->counters, N_PUSHED_BYTES, (int64_t)uz_entry_len(e));
+	else if (uz_pool_release(w->store->pool, uz_entry_off(e)))
+		count(&w->counters, N_CORRUPT, 1);
+}
+
+/* --- the deferred free's callbacks --- */
+
+static enum uz_push_ret push_entry(void *buf, unsigned n, uint64_t value)
+{
+	if (n == UZ_DEFER_BUF_SIZE / sizeof(value))
+		return UZ_PUSH_FULL;
+	((uint64_t *)buf)[n] = value;
+	return UZ_PUSH_OK;
+}
+
+/* Counting sort by class: each class's objects are then freed in one run, under one lock. */
+static void sort_by_class(struct uz_store *s, const uint64_t *entries, unsigned n)
+{
+	struct drain_sort *sort = &s->sort;
+
+	memset(sort->start, 0, sizeof(sort->start));
+	for (unsigned i = 0; i < n; i++)
+		sort->start[uz_pool_class(s->pool, uz_entry_size(entries[i])) + 1]++;
+	for (unsigned cls = 0; cls < UZ_POOL_CLASSES; cls++)
+		sort->start[cls + 1] += sort->start[cls];
+	/* Placing the entries moves each start to its run's end. */
+	for (unsigned i = 0; i < n; i++) {
+		unsigned cls = uz_pool_class(s->pool, uz_entry_size(entries[i]));
+
+		sort->offs[sort->start[cls]++] = uz_entry_off(entries[i]);
+	}
+}
+
+static void drain_entries(void *private, const void *buf, unsigned first, unsigned n)
+{
+	struct uz_store *s = private;
+	const uint64_t *entries = (const uint64_t *)buf + first;
+	uint64_t bytes = 0, bad = 0;
+	unsigned from = 0;
+
+	sort_by_class(s, entries, n);
+	for (unsigned cls = 0; from < n; cls++) {
+		unsigned to = s->sort.start[cls];
+
+		if (to > from)
+			bad += uz_pool_release_run(s->pool, cls, s->sort.offs + from, to - from);
+		from = to;
+	}
+	for (unsigned i = 0; i < n; i++)
+		bytes += uz_entry_len(entries[i]);
+	atomic_fetch_add_explicit(&s->drained_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->bad_frees, bad, memory_order_relaxed);
+}
+
+const struct uz_defer_ops uz_store_defer_ops = {.push = push_entry, .drain = drain_entries};

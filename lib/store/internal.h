@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The store's state, shared by store.c (life), slot.c (pages), io.c (ranges), free.c (detached
+ * entries) and sweep.c (recovery, compaction).
+ */
+#ifndef UZ_STORE_INTERNAL_H
+#define UZ_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "arena/arena.h"
+#include "base/spin.h"
+#include "codec/codec.h"
+#include "pool/pool.h"
+#include "store/entry.h"
+#include "uzram/defer.h"
+#include "uzram/store.h"
+
+/* A worker's counters. Each is written by its worker alone; sums over all workers are what counts:
+ * those of contents go down on the worker that detaches an entry, which need not be the one that
+ * published it. */
+enum counter {
+	N_PAGES,
+	N_COMPR_BYTES,
+	N_SAME,
+	N_HUGE,
+	N_HUGE_SINCE,
+	N_READS,
+	N_WRITES,
+	N_FAILED_READS,
+	N_FAILED_WRITES,
+	N_INVALID,
+	N_NOTIFY_FREE,
+	N_CORRUPT,
+	N_PUSHED_BYTES,
+	N_COUNTERS,
+};
+
+struct counters {
+	_Atomic int64_t n[N_COUNTERS];
+};
+
+struct uz_worker {
+	struct uz_store *store;
+	struct uz_codec_ctx *codec;
+	struct uz_defer_producer *producer;
+	struct uz_worker *prev, *next;
+	struct counters counters;
+	unsigned char page[UZ_PAGE_SIZE]
+		__attribute__((aligned(64))); /* a page that is changed or read in part */
+	unsigned char object[UZ_PAGE_SIZE]
+		__attribute__((aligned(64))); /* what the codec makes of one */
+};
+
+/* Where the drain callback sorts a buffer's entries by class. */
+struct drain_sort {
+	unsigned start[UZ_POOL_CLASSES + 1];
+	uint64_t offs[UZ_DEFER_BUF_SIZE / sizeof(uint64_t)];
+};
+
+struct uz_store {
+	struct uz_store_config config;
+	_Atomic uint64_t *table;
+	uint64_t nslots;
+	size_t max_len; /* an encoding longer than this wins nothing: the page is stored raw */
+	struct uz_pool *pool;
+	struct uz_defer *defer;
+	_Atomic uint64_t mem_limit;
+
+	struct uz_spin list_lock; /* guards workers and gone */
+	struct uz_worker *workers;
+	struct counters gone; /* of workers that are gone, and of what recovery found */
+
+	_Atomic uint64_t drained_bytes, bad_frees; /* the drain thread's */
+	struct drain_sort sort;			   /* the drain thread's */
+
+	pthread_mutex_t sweep_lock; /* one sweep at a time */
+};
+
+static inline void count(struct counters *c, enum counter i, int64_t by)
+{
+	atomic_store_explicit(&c->n[i], atomic_load_explicit(&c->n[i], memory_order_relaxed) + by,
+			      memory_order_relaxed);
+}
+
+/* --- slots --- */
+
+/* Lock the slot and return its entry, without the lock bit. */
+uz_entry uz_slot_lock(struct uz_store *s, uint64_t slot);
+/* Unlock the slot with e as its entry: the old one, or a new one, which is thereby published. */
+void uz_slot_unlock(struct uz_store *s, uint64_t slot, uz_entry e);
+/* Empty the slot and return the entry it had. */
+uz_entry uz_slot_detach(struct uz_store *s, uint64_t slot);
+
+/* Whole pages and parts of pages; from + len <= UZ_PAGE_SIZE. Errors as in uzram/store.h. */
+int uz_slot_read(struct uz_worker *w, uint64_t slot, size_t from, size_t len, void *buf);
+int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page);
+/* buf NULL: zeroes. */
+int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf);
+void uz_slot_discard(struct uz_worker *w, uint64_t slot);
+
+/* --- entries that come and go --- */
+
+/* Add (by = 1) or take away (-1) what an entry stands for in the statistics. */
+void uz_count_entry(struct counters *c, uz_entry e, int by);
+/* The entry has been detached from its slot: count it and free its object, deferred if it can be.
+ */
+void uz_dispose(struct uz_worker *w, uz_entry e);
+
+extern const struct uz_defer_ops uz_store_defer_ops;
+
+/* Rebuild pool and statistics from the slot table. */
+int uz_store_recover(struct uz_store *s);
+
+#endif
