@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <mntent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "log.h"
+
+#define LOOP_BLOCK_SIZE                                                                            \
+	4096 /* of the loop device: pages come whole, never as parts to be read, changed and       \
+		written */
+
+/* An unmount waits this long for those that have a control file open: the one who asked us to stop,
+ * first of all. */
+#define UNMOUNT_TRIES	50
+#define UNMOUNT_WAIT_MS 100
+
+/* --- claiming the name --- */
+
+/* The lock file is removed by its owner: what we have locked may be a file that is gone. */
+static int take_lock(struct device *d)
+{
+	struct stat st;
+
+	for (;;) {
+		int err;
+
+		d->lock_fd = open(d->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (d->lock_fd < 0)
+			return -errno;
+		if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(d->lock_fd, &st) == 0 &&
+		    st.st_nlink > 0)
+			return 0;
+		err = errno;
+		close(d->lock_fd);
+		if (err == EWOULDBLOCK)
+			return -EBUSY;
+	}
+}
+
+static bool backed_by(const char *attribute, const char *file)
+{
+	char line[256] = "";
+	FILE *f = fopen(attribute, "re");
+
+	if (!f)
+		return false;
+	if (fgets(line, sizeof(line), f))
+		line[strcspn(line, "\n")] = '\0';
+	fclose(f);
+	return strcmp(line, file) == 0;
+}
+
+/* Detach a loop device that a dead daemon left, /sys/block/loopN/loop/backing_file being the
+ * attribute. */
+static int clear_loop(struct device *d, const char *attribute)
+{
+	char dev[ATTACH_PATH_MAX];
+	int number, err;
+
+	if (sscanf(attribute, "/sys/block/loop%d/", &number) != 1 || !backed_by(attribute, d->disk))
+		return 0;
+	snprintf(dev, sizeof(dev), "/dev/loop%d", number);
+	if (attach_swap_used(dev) > 0) {
+		log_error("%s of an uzramd that died is still in use as swap, and the pages in it are "
+			  "lost: end the processes they belong to, or restart the machine",
+			  dev);
+		return -EBUSY;
+	}
+	err = attach_swapoff(dev);
+	if (!err)
+		err = attach_unloop(dev, d->disk);
+	if (err)
+		log_error("%s of an uzramd that died can't be detached: %s", dev, strerror(-err));
+	return err;
+}
+
+static int clear_loops(struct device *d)
+{
+	glob_t found;
+	int err = 0;
+
+	if (glob("/sys/block/loop*/loop/backing_file", 0, NULL, &found) != 0)
+		return 0;
+	for (size_t i = 0; i < found.gl_pathc && !err; i++)
+		err = clear_loop(d, found.gl_pathv[i]);
+	globfree(&found);
+	return err;
+}
+
+static bool is_mounted(const char *dir)
+{
+	struct mntent *m;
+	bool found = false;
+	FILE *f = setmntent("/proc/self/mounts", "re");
+
+	if (!f)
+		return false;
+	while (!found && (m = getmntent(f)))
+		found = strcmp(m->mnt_dir, dir) == 0;
+	endmntent(f);
+	return found;
+}
+
+static int clear_mount(struct device *d)
+{
+	if (!is_mounted(d->dir))
+		return 0;
+	log_warning("clearing away the mount on %s that an uzramd which died left", d->dir);
+	return umount2(d->dir, MNT_DETACH) < 0 ? -errno : 0;
+}
+
+static int make_dir(struct device *d)
+{
+	if (mkdir(d->dir, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+int device_claim(struct device *d, const struct config *config)
+{
+	int err;
+
+	d->config = config;
+	snprintf(d->dir, sizeof(d->dir), RUN_DIR "/%s", config->name);
+	snprintf(d->lock, sizeof(d->lock), RUN_DIR "/%s.lock", config->name);
+	snprintf(d->disk, sizeof(d->disk), "%s/disk", d->dir);
+	if (mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST) {
+		err = -errno;
+		log_error("can't make %s: %s", RUN_DIR, strerror(-err));
+		return err;
+	}
+	err = take_lock(d);
+	if (err == -EBUSY) {
+		log_error("another uzramd serves %s already", config->name);
+		return err;
+	}
+	if (err) {
+		log_error("can't lock %s: %s", d->lock, strerror(-err));
+		return err;
+	}
+	/* Loops first: the kernel names their file by its path, which the unmount takes away. */
+	err = clear_loops(d);
+	if (!err)
+		err = clear_mount(d);
+	if (!err)
+		err = make_dir(d);
+	if (err) {
+		log_error("can't use %s: %s", d->dir, strerror(-err));
+		device_release(d);
+	}
+	return err;
+}
+
+void device_release(struct device *d)
+{
+	rmdir(d->dir);
+	unlink(d->lock);
+	close(d->lock_fd);
+	rmdir(RUN_DIR); /* if it was the last */
+}
+
+/* --- steps for children --- */
+
+static int fail(const char *what, const char *dev, int err)
+{
+	log_error("%s %s: %s", what, dev, strerror(-err));
+	return err;
+}
+
+int device_attach(struct device *d)
+{
+	const struct config *c = d->config;
+	char dev[ATTACH_PATH_MAX];
+	int err;
+
+	if (!c->loop)
+		return 0;
+	err = attach_loop(d->disk, LOOP_BLOCK_SIZE, dev);
+	if (err)
+		return fail("can't attach a loop device to", d->disk, err);
+	memcpy(d->shared->block_device, dev, sizeof(dev));
+	err = attach_link(c->name, dev);
+	if (err)
+		return fail("can't make a name in /dev/uzram for", dev, err);
+	if (!c->swap)
+		return 0;
+	err = attach_mkswap(dev, c->name);
+	if (err)
+		return fail("can't make a swap area on", dev, err);
+	err = attach_swapon(dev, c->swap_priority, c->swap_discard);
+	return err ? fail("can't swap on", dev, err) : 0;
+}
+
+/* Bytes of memory that could be had, from /proc/meminfo; INT64_MAX if it can't be told. */
+static int64_t memory_available(void)
+{
+	char line[128];
+	long long kib = -1;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	if (!f)
+		return INT64_MAX;
+	while (kib < 0 && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "MemAvailable: %lld", &kib) != 1)
+			kib = -1;
+	}
+	fclose(f);
+	return kib < 0 ? INT64_MAX : kib * 1024;
+}
+
+/* swapoff without enough memory ends with the OOM killer choosing somebody: rather refuse. */
+static int swap_off(const char *dev)
+{
+	int64_t used = attach_swap_used(dev);
+	int64_t available = memory_available();
+	int err;
+
+	if (used == -ENOENT)
+		return 0;
+	if (used > available) {
+		log_error("can't take %s out of use: it holds %lld MiB of pages, and only %lld MiB "
+			  "of memory are available",
+			  dev, (long long)used >> 20, (long long)available >> 20);
+		return -ENOMEM;
+	}
+	err = attach_swapoff(dev);
+	return err ? fail("swapoff", dev, err) : 0;
+}
+
+int device_detach(struct device *d)
+{
+	const char *dev = d->shared->block_device;
+	int err;
+
+	if (!dev[0])
+		return 0;
+	err = swap_off(dev);
+	if (err)
+		return err;
+	err = attach_unloop(dev, d->disk);
+	if (err)
+		return fail("can't detach", dev, err);
+	err = attach_unlink(d->config->name);
+	if (err)
+		return fail("can't remove the name in /dev/uzram of", dev, err);
+	d->shared->block_device[0] = '\0';
+	return 0;
+}
+
+int device_unmount(struct device *d)
+{
+	const struct timespec wait = {.tv_nsec = UNMOUNT_WAIT_MS * 1000000L};
+
+	for (int i = 0; i < UNMOUNT_TRIES; i++) {
+		if (umount2(d->dir, UMOUNT_NOFOLLOW) == 0)
+			return 0;
+		if (errno != EBUSY)
+			break;
+		nanosleep(&wait, NULL);
+	}
+	return fail("can't unmount", d->dir, -errno);
+}

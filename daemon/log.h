@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Log lines to standard error, each with the syslog level in front ("<3>"), as the journal reads
+ * them.
+ *
+ * One line is one write(2), so that lines of two processes do not mix. Never called on the I/O
+ * path.
+ */
+#ifndef UZD_LOG_H
+#define UZD_LOG_H
+
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define HEAP_WARM (1u << 20)
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+void process_protect(void)
+{
+	int err = write_file("/proc/self/oom_score_adj", "-1000");
+
+	if (err)
+		log_warning("can't set oom_score_adj to -1000: %s; under memory shortage the "
+			    "kernel may kill this process",
+			    strerror(-err));
+	/* The last three arguments must be zero, or the call fails. */
+	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
+		log_warning("PR_SET_IO_FLUSHER refused: %s (it takes CAP_SYS_RESOURCE); going on "
+			    "without",
+			    strerror(errno));
+}
+
+int process_lock_memory(void)
+{
+	if (mlockall(MCL_CURRENT) < 0 || mlockall(MCL_FUTURE | MCL_ONFAULT) < 0)
+		return -errno;
+	return 0;
+}
+
+void process_keep_heap(void)
+{
+	void *warm;
+
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TOP_PAD, HEAP_WARM);
+	mallopt(M_ARENA_MAX, 1);
+	warm = calloc(1, HEAP_WARM);
+	if (warm)
+		explicit_bzero(warm, HEAP_WARM); /* touched, and not optimised away */
+	free(warm);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a process must arrange before it may stand in the way of the kernel's memory reclaim.
+ */
+#ifndef UZD_PROCESS_H
+#define UZD_PROCESS_H
+
+/* For this process and those it forks: be the last the OOM killer takes, and have the kernel
+ * allocate on our behalf without calling back into file systems and block devices
+ * (PR_SET_IO_FLUSHER). Logs what the kernel refuses. */
+void process_protect(void);
+
+/* Lock all that is mapped now into memory, populated and with no copy-on-write left; and lock what
+ * is mapped later, page by page as it is touched. Not inherited: each process for itself, before it
+ * maps the arena. 0 or -errno. */
+int process_lock_memory(void);
+
+/* Have malloc() keep the memory it has, so that small allocations of libraries don't reach the
+ * kernel. */
+void process_keep_heap(void);
+
+#endif
