@@ -92,6 +92,7 @@ int control_new(const struct config *config, struct uz_store *store, const struc
 		free(q);
 		return -err;
 	}
+	pthread_setname_np(q->thread, "uz-control");
 	*ret = c;
 	return 0;
 }

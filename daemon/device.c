@@ -17,9 +17,8 @@
 #include "attach.h"
 #include "log.h"
 
-#define LOOP_BLOCK_SIZE                                                                            \
-	4096 /* of the loop device: pages come whole, never as parts to be read, changed and       \
-		written */
+/* Of the loop device: pages come whole, never as parts to be read, changed and written. */
+#define LOOP_BLOCK_SIZE 4096
 
 /* An unmount waits this long for those that have a control file open: the one who asked us to stop,
  * first of all. */
@@ -49,19 +48,6 @@ static int take_lock(struct device *d)
 	}
 }
 
-static bool backed_by(const char *attribute, const char *file)
-{
-	char line[256] = "";
-	FILE *f = fopen(attribute, "re");
-
-	if (!f)
-		return false;
-	if (fgets(line, sizeof(line), f))
-		line[strcspn(line, "\n")] = '\0';
-	fclose(f);
-	return strcmp(line, file) == 0;
-}
-
 /* Detach a loop device that a dead daemon left, /sys/block/loopN/loop/backing_file being the
  * attribute. */
 static int clear_loop(struct device *d, const char *attribute)
@@ -69,11 +55,14 @@ static int clear_loop(struct device *d, const char *attribute)
 	char dev[ATTACH_PATH_MAX];
 	int number, err;
 
-	if (sscanf(attribute, "/sys/block/loop%d/", &number) != 1 || !backed_by(attribute, d->disk))
+	if (sscanf(attribute, "/sys/block/loop%d/", &number) != 1)
 		return 0;
 	snprintf(dev, sizeof(dev), "/dev/loop%d", number);
+	if (!attach_is_backed_by(dev, d->disk))
+		return 0;
 	if (attach_swap_used(dev) > 0) {
-		log_error("%s of an uzramd that died is still in use as swap, and the pages in it are "
+		log_error("%s of an uzramd that died is still in use as swap, and the pages in it "
+			  "are "
 			  "lost: end the processes they belong to, or restart the machine",
 			  dev);
 		return -EBUSY;

@@ -215,6 +215,8 @@ int front_fuse_serve(const struct fuse_mount *m, struct uz_store *store, struct 
 		pthread_t thread;
 
 		err = -pthread_create(&thread, &attr, thread_main, &threads[i]);
+		if (!err)
+			pthread_setname_np(thread, "uz-worker");
 	}
 	pthread_attr_destroy(&attr);
 	return err;

@@ -166,87 +166,121 @@ static uint32_t low_mark(const struct area *ar)
 
 /* --- the refill thread --- */
 
-static void touch(void *base, size_t size, uint32_t first, uint32_t count, int *err)
+static int touch(void *base, size_t size, uint32_t first, uint32_t count)
 {
 	uintptr_t from = ((uintptr_t)base + first * size) & ~(uintptr_t)(UZ_PAGE_SIZE - 1);
 	uintptr_t to = (uintptr_t)base + (first + count) * size;
 
-	if (madvise((void *)from, to - from, MADV_POPULATE_WRITE) < 0)
-		*err = -errno;
+	return madvise((void *)from, to - from, MADV_POPULATE_WRITE) < 0 ? -errno : 0;
 }
 
-/* Populate count units in transit, from first, and the private memory that goes with them. */
-static int populate(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t count)
+/* Populate units in a row, and the private memory that goes with them. */
+static int populate_row(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t count)
 {
-	int err = 0;
+	int err = touch(a->data + ar->base, unit_bytes(ar), first, count);
 
-	touch(a->data + ar->base, unit_bytes(ar), first, count, &err);
-	touch(ar->next, sizeof(*ar->next), first, count, &err);
-	if (ar->meta)
-		touch(ar->meta, ar->meta_size, first, count, &err);
+	if (!err)
+		err = touch(ar->next, sizeof(*ar->next), first, count);
+	if (!err && ar->meta)
+		err = touch(ar->meta, ar->meta_size, first, count);
 	return err;
 }
 
-/* Take cold units in a row into transit. Returns how many; 0: none are wanted or left. */
-static uint32_t take_cold(struct area *ar, uint32_t *ret_first)
+static int populate(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count)
+{
+	int err = 0;
+
+	for (uint32_t i = 0, n; i < count && !err; i += n) {
+		for (n = 1; i + n < count && units[i + n] == units[i] + n; n++)
+			;
+		err = populate_row(a, ar, units[i], n);
+	}
+	return err;
+}
+
+/* Take up to a batch of cold units into transit, those that have been used before first. Returns
+ * how many; 0: none are wanted or left. */
+static uint32_t take_cold(struct area *ar, uint32_t units[REFILL_BATCH])
 {
 	uint32_t count = 0;
 
 	uz_spin_lock(&ar->lock);
-	if (ar->nready < ar->target) {
-		uint32_t want = ar->target - ar->nready;
+	while (count < REFILL_BATCH && ar->nready + count < ar->target) {
+		uint32_t unit = pop(ar, &ar->cold);
 
-		*ret_first = pop(ar, &ar->cold);
-		if (*ret_first != UNIT_NONE) {
-			count = 1;
-		} else {
-			count = want < REFILL_BATCH ? want : REFILL_BATCH;
-			if (count > ar->nunits - ar->fresh)
-				count = ar->nunits - ar->fresh;
-			*ret_first = ar->fresh;
-			ar->fresh += count;
-		}
+		if (unit == UNIT_NONE && ar->fresh < ar->nunits)
+			unit = ar->fresh++;
+		if (unit == UNIT_NONE)
+			break;
+		units[count++] = unit;
 	}
 	uz_spin_unlock(&ar->lock);
 	return count;
 }
 
-static int refill_area(struct uz_arena *a, struct area *ar)
+/* The units leave transit. Returns whether the drain thread is to be told of surplus: others have
+ * been put back in the meantime. */
+static bool make_ready(struct area *ar, const uint32_t *units, uint32_t count)
 {
-	uint32_t first, count;
+	bool tell;
 
-	while (!atomic_load(&a->refill_stop) && (count = take_cold(ar, &first)) > 0) {
-		int err = populate(a, ar, first, count);
-		bool tell;
-
-		uz_spin_lock(&ar->lock);
-		for (uint32_t u = first; u < first + count; u++)
-			push(ar, err ? &ar->cold : &ar->ready, u);
-		if (!err)
-			ar->nready += count;
-		if (!err && first + count > ar->populated_meta)
-			ar->populated_meta = first + count;
-		tell = must_tell(ar); /* units have been put back in the meantime */
-		uz_spin_unlock(&ar->lock);
-		if (err)
-			return err;
-		if (tell && a->surplus)
-			a->surplus(a->surplus_private);
-		atomic_fetch_add(&a->refill_done, 1);
-		uz_futex_wake(&a->refill_done, INT_MAX);
+	uz_spin_lock(&ar->lock);
+	for (uint32_t i = 0; i < count; i++) {
+		push(ar, &ar->ready, units[i]);
+		if (units[i] >= ar->populated_meta)
+			ar->populated_meta = units[i] + 1;
 	}
-	return 0;
+	ar->nready += count;
+	tell = must_tell(ar);
+	uz_spin_unlock(&ar->lock);
+	return tell;
 }
 
+static void make_cold(struct area *ar, const uint32_t *units, uint32_t count)
+{
+	uz_spin_lock(&ar->lock);
+	for (uint32_t i = 0; i < count; i++)
+		push(ar, &ar->cold, units[i]);
+	uz_spin_unlock(&ar->lock);
+}
+
+/* Make a batch of units ready. Returns how many, 0 if no more are wanted, or -errno. */
+static int refill_batch(struct uz_arena *a, struct area *ar)
+{
+	uint32_t units[REFILL_BATCH];
+	uint32_t count = take_cold(ar, units);
+	int err;
+
+	if (!count)
+		return 0;
+	err = populate(a, ar, units, count);
+	if (err) {
+		make_cold(ar, units, count);
+		return err;
+	}
+	if (make_ready(ar, units, count) && a->surplus)
+		a->surplus(a->surplus_private);
+	atomic_fetch_add(&a->refill_done, 1);
+	uz_futex_wake(&a->refill_done, INT_MAX);
+	return (int)count;
+}
+
+/* Areas take turns: one that is emptied as fast as it is filled must not keep the others dry. */
 static int refill(struct uz_arena *a)
 {
-	int err = 0;
+	int done, err = 0;
 
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		int e = refill_area(a, area_of(a, n));
+	do {
+		done = 0;
+		for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+			int count = refill_batch(a, area_of(a, n));
 
-		err = e ? e : err;
-	}
+			if (count < 0)
+				err = count;
+			else
+				done += count;
+		}
+	} while (done && !err && !atomic_load(&a->refill_stop));
 	return err;
 }
 
