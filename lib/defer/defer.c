@@ -130,8 +130,8 @@ bool uz_defer_push(struct uz_defer_producer *p, uint64_t value)
 
 	if (ret == UZ_PUSH_FULL)
 		return push_full(p, b, ret, value);
+	count_up(&p->pushed); /* before it can be drained */
 	atomic_store_explicit(&b->count, count + 1, memory_order_release);
-	count_up(&p->pushed);
 	/* The store above and the load below must not swap. The drain thread, when it is about to
 	 * sleep without a timer, makes every CPU of ours pass a full barrier (membarrier(2)), so
 	 * that a compiler barrier is enough here. */

@@ -154,6 +154,8 @@ static void reap(struct uz_defer *d)
 			continue;
 		}
 		uz_arena_trim_end(d->config.arena, &d->trims[data], cqe->res == 0);
+		if (cqe->res != 0)
+			d->trim_more = false;
 		d->trim_busy[data] = false;
 		d->ntrims--;
 	}

@@ -1,0 +1,1050 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The deferred free: every row of "what the RFC leaves open, we close" in the architecture, and
+ * that each value is drained exactly once whatever buffers, producers and the drain thread do.
+ *
+ * Only the main thread may use cmocka's assertions; the others count their complaints.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "arena/arena.h"
+#include "base/futex.h"
+#include "uzram/defer.h"
+
+#define PAGE	 UZ_PAGE_SIZE
+#define PER_PAGE (UZ_DEFER_BUF_SIZE / 8) /* values a buffer, unless a test wants fewer */
+#define VALUES	 (1u << 22)
+
+/* The sanitizers make everything slower and allocate as they like. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+/* --- a drain that keeps the books --- */
+
+static struct {
+	unsigned capacity;	   /* values a buffer */
+	bool queued;		   /* say UZ_PUSH_FULL_QUEUED with the last */
+	_Atomic uint8_t *seen;	   /* how often each value was drained */
+	_Atomic uint64_t total;
+	_Atomic unsigned complaints; /* of the callbacks */
+	_Atomic pid_t tid;	   /* of the drain thread */
+	_Atomic uint32_t shut;	   /* the drain callback waits while this is set */
+	_Atomic uint32_t waiting;  /* it does */
+} books;
+
+static enum uz_push_ret push(void *buf, unsigned count, uint64_t value)
+{
+	if (count > books.capacity)
+		atomic_fetch_add(&books.complaints, 1);
+	if (count >= books.capacity)
+		return UZ_PUSH_FULL;
+	((uint64_t *)buf)[count] = value;
+	return books.queued && count + 1 == books.capacity ? UZ_PUSH_FULL_QUEUED : UZ_PUSH_OK;
+}
+
+static void wait_at_gate(void)
+{
+	while (atomic_load(&books.shut)) {
+		atomic_store(&books.waiting, 1);
+		uz_futex_wait(&books.shut, 1, 0);
+	}
+	atomic_store(&books.waiting, 0);
+}
+
+static void drain(void *private, const void *buf, unsigned first, unsigned count)
+{
+	pid_t none = 0, tid = gettid();
+
+	wait_at_gate();
+	if (private != &books || !count || first + count > books.capacity)
+		atomic_fetch_add(&books.complaints, 1);
+	if (!atomic_compare_exchange_strong(&books.tid, &none, tid) && none != tid)
+		atomic_fetch_add(&books.complaints, 1);
+	for (unsigned i = first; i < first + count; i++) {
+		uint64_t value = ((const uint64_t *)buf)[i];
+
+		if (value >= VALUES || atomic_fetch_add(&books.seen[value], 1))
+			atomic_fetch_add(&books.complaints, 1);
+	}
+	atomic_fetch_add(&books.total, count);
+}
+
+static const struct uz_defer_ops ops = {.push = push, .drain = drain};
+
+static void open_books(unsigned capacity, bool queued)
+{
+	books.capacity = capacity;
+	books.queued = queued;
+	for (unsigned i = 0; i < VALUES; i++)
+		atomic_store_explicit(&books.seen[i], 0, memory_order_relaxed);
+	atomic_store(&books.total, 0);
+	atomic_store(&books.complaints, 0);
+	atomic_store(&books.tid, 0);
+}
+
+/* The values below n have been drained, each once, and no other. */
+static void close_books(uint64_t n)
+{
+	assert_int_equal(books.complaints, 0);
+	assert_int_equal(books.total, n);
+	for (uint64_t i = 0; i < n; i++) {
+		if (books.seen[i] != 1)
+			fail_msg("value %" PRIu64 " drained %u times", i, books.seen[i]);
+	}
+}
+
+static void shut_gate(void)
+{
+	atomic_store(&books.shut, 1);
+}
+
+static void open_gate(void)
+{
+	atomic_store(&books.shut, 0);
+	uz_futex_wake(&books.shut, INT_MAX);
+}
+
+static struct uz_defer *new_defer(unsigned spares, unsigned max_age_ms)
+{
+	struct uz_defer_config config = {
+		.ops = &ops, .private = &books, .spares = spares, .max_age_ms = max_age_ms};
+	struct uz_defer *d;
+
+	assert_int_equal(uz_defer_new(&config, &d), 0);
+	return d;
+}
+
+static struct uz_defer_producer *new_producer(struct uz_defer *d)
+{
+	struct uz_defer_producer *p;
+
+	assert_int_equal(uz_defer_producer_new(d, &p), 0);
+	return p;
+}
+
+static struct uz_defer_stat stat_of(struct uz_defer *d)
+{
+	struct uz_defer_stat st;
+
+	uz_defer_stat(d, &st);
+	return st;
+}
+
+static bool await_total(uint64_t total, unsigned ms)
+{
+	for (uint64_t end = uz_now_ns() + ms * UZ_NSEC_PER_MSEC; books.total < total;) {
+		if (uz_now_ns() > end)
+			return false;
+		usleep(50);
+	}
+	return true;
+}
+
+/* --- the simple things --- */
+
+static void test_new_refuses(void **state)
+{
+	struct uz_defer *const untouched = (struct uz_defer *)0x1, *d = untouched;
+	struct uz_defer_config good = {.ops = &ops, .spares = 1, .max_age_ms = 1}, c;
+
+	c = good;
+	c.ops = NULL;
+	assert_int_equal(uz_defer_new(&c, &d), -EINVAL);
+	c = good;
+	c.spares = 0;
+	assert_int_equal(uz_defer_new(&c, &d), -EINVAL);
+	c = good;
+	c.max_age_ms = 0;
+	assert_int_equal(uz_defer_new(&c, &d), -EINVAL);
+	assert_ptr_equal(d, untouched);
+	uz_defer_free(NULL);
+	uz_defer_producer_free(NULL);
+}
+
+/* Every capacity of a buffer, and both ways of saying that it is full. */
+static void test_capacities(void **state)
+{
+	static const unsigned capacities[] = {1, 2, 3, 7, 64, PER_PAGE - 1, PER_PAGE};
+
+	for (unsigned i = 0; i < 2 * sizeof(capacities) / sizeof(capacities[0]); i++) {
+		struct uz_defer_producer *p;
+		uint64_t value = 0, refused = 0;
+		struct uz_defer *d;
+
+		open_books(capacities[i / 2], i % 2);
+		d = new_defer(2, 10);
+		p = new_producer(d);
+		while (value < 3000) {
+			if (uz_defer_push(p, value))
+				value++;
+			else
+				refused++;
+			if (value % 700 == 0)
+				uz_defer_flush(d);
+		}
+		uz_defer_flush(d);
+		assert_int_equal(stat_of(d).pushed, 3000);
+		assert_int_equal(stat_of(d).drained, 3000);
+		assert_int_equal(stat_of(d).fallbacks, refused);
+		assert_int_equal(stat_of(d).producers, 1);
+		assert_int_equal(stat_of(d).spares, 2);
+		uz_defer_producer_free(p);
+		uz_defer_free(d);
+		close_books(3000);
+	}
+}
+
+static void test_free_drains(void **state)
+{
+	struct uz_defer_producer *p[5];
+	struct uz_defer *d;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(16, 1000000);
+	for (unsigned i = 0; i < 5; i++)
+		p[i] = new_producer(d);
+	for (uint64_t v = 0; v < 5000; v++)
+		assert_true(uz_defer_push(p[v % 5], v));
+	for (unsigned i = 0; i < 5; i++)
+		uz_defer_producer_free(p[i]);
+	uz_defer_free(d);
+	close_books(5000);
+}
+
+/* --- many producers --- */
+
+struct worker {
+	struct uz_defer *d;
+	_Atomic uint64_t *next; /* value */
+	uint64_t end;
+	uint64_t refused;
+};
+
+/* Values are drawn in small lots, so that every buffer has a mixture. */
+static void *push_values(void *arg)
+{
+	struct worker *w = arg;
+	struct uz_defer_producer *p;
+	uint64_t lot;
+
+	if (uz_defer_producer_new(w->d, &p))
+		return w;
+	while ((lot = atomic_fetch_add(w->next, 16)) < w->end) {
+		for (uint64_t v = lot; v < lot + 16; v++) {
+			while (!uz_defer_push(p, v)) {
+				w->refused++;
+				sched_yield();
+			}
+		}
+	}
+	uz_defer_producer_free(p);
+	return NULL;
+}
+
+static void test_many_producers(void **state)
+{
+	enum { THREADS = 8 };
+	static const struct {
+		unsigned capacity, spares;
+		bool queued;
+		uint64_t values;
+	} cases[] = {
+		{PER_PAGE, 64, false, VALUES},
+		{PER_PAGE, 1, false, VALUES / 8},
+		{3, 8, true, VALUES / 32},
+		{1, 2, true, VALUES / 64},
+		{1, 1, false, VALUES / 64},
+	};
+
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+		uint64_t values = SANITIZED ? cases[c].values / 8 : cases[c].values, refused = 0;
+		struct worker workers[THREADS];
+		_Atomic uint64_t next = 0;
+		pthread_t threads[THREADS];
+		struct uz_defer_stat st;
+		struct uz_defer *d;
+		void *failed;
+
+		open_books(cases[c].capacity, cases[c].queued);
+		d = new_defer(cases[c].spares, 1);
+		for (unsigned i = 0; i < THREADS; i++) {
+			workers[i] = (struct worker){.d = d, .next = &next, .end = values};
+			assert_int_equal(
+				pthread_create(&threads[i], NULL, push_values, &workers[i]), 0);
+		}
+		for (unsigned i = 0; i < THREADS; i++) {
+			pthread_join(threads[i], &failed);
+			assert_null(failed);
+			refused += workers[i].refused;
+		}
+		uz_defer_flush(d);
+		st = stat_of(d);
+		assert_int_equal(st.pushed, values);
+		assert_int_equal(st.drained, values);
+		assert_int_equal(st.fallbacks, refused);
+		assert_int_equal(st.producers, 0);
+		assert_in_range(st.runs, values / PER_PAGE, values);
+		uz_defer_free(d);
+		close_books(values);
+	}
+}
+
+/* --- ageing --- */
+
+static int by_value(const void *x, const void *y)
+{
+	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+
+	return a < b ? -1 : a > b;
+}
+
+/* The machine may be busy with other things: each wait is generous, their median is not. */
+static void check_age(unsigned max_age_ms)
+{
+	enum { TIMES = 15 };
+	uint64_t waits[TIMES], value = 0;
+	struct uz_defer *d;
+	struct uz_defer_producer *p;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(4, max_age_ms);
+	p = new_producer(d);
+	for (unsigned i = 0; i < TIMES; i++) {
+		uint64_t start;
+
+		/* Asleep without a timer, about to be, or still ticking. */
+		usleep(max_age_ms * 1000 * (i % 3));
+		start = uz_now_ns();
+		assert_true(uz_defer_push(p, value++));
+		assert_true(await_total(value, max_age_ms + 1000));
+		waits[i] = uz_now_ns() - start;
+	}
+	qsort(waits, TIMES, sizeof(waits[0]), by_value);
+	assert_true(waits[TIMES / 2] < (max_age_ms + 10) * UZ_NSEC_PER_MSEC);
+	uz_defer_producer_free(p);
+	uz_defer_free(d);
+	close_books(TIMES);
+}
+
+static void test_age(void **state)
+{
+	check_age(1);
+	check_age(10);
+	check_age(50);
+}
+
+/* Nobody's full buffers keep another's value from growing old. */
+static void test_age_while_busy(void **state)
+{
+	struct uz_defer_producer *quiet, *busy;
+	struct uz_defer *d;
+	uint64_t value = 1, end;
+
+	open_books(16, false);
+	d = new_defer(64, 20);
+	quiet = new_producer(d);
+	busy = new_producer(d);
+	assert_true(uz_defer_push(quiet, 0));
+	end = uz_now_ns() + UZ_NSEC_PER_SEC;
+	while (!books.seen[0] && uz_now_ns() < end && value < VALUES)
+		value += uz_defer_push(busy, value);
+	assert_int_equal(books.seen[0], 1);
+	uz_defer_flush(d);
+	uz_defer_producer_free(quiet);
+	uz_defer_producer_free(busy);
+	uz_defer_free(d);
+	close_books(value);
+}
+
+/* How long the thread has been on a CPU, in ns, plus how often: this stays the same only if it
+ * sleeps all the time. */
+static unsigned long run_time(pid_t tid)
+{
+	unsigned long ns, times;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat", tid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu %*u %lu", &ns, &times), 2);
+	fclose(f);
+	return ns + times;
+}
+
+/* With nothing pending the drain thread sleeps and is not woken, not even by a timer. */
+static void test_idle(void **state)
+{
+	struct uz_defer *d;
+	struct uz_defer_producer *p;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(4, 10);
+	p = new_producer(d);
+	for (uint64_t v = 0; v < 5; v++) {
+		unsigned long before;
+
+		assert_true(uz_defer_push(p, v));
+		if (v % 2)
+			uz_defer_flush(d);
+		assert_true(await_total(v + 1, 1000));
+		usleep(100 * 1000); /* several periods: it has seen that all is quiet */
+		before = run_time(books.tid);
+		assert_true(before > 0);
+		usleep(300 * 1000);
+		assert_int_equal(run_time(books.tid), before);
+	}
+	uz_defer_producer_free(p);
+	uz_defer_free(d);
+	close_books(5);
+}
+
+/* --- flush --- */
+
+#define FLUSH_PRODUCERS 3
+#define WINDOW		(1u << 18) /* more than can be pending of one producer */
+
+/* A producer that says, after each push, how far it is; and how far the drain is without a gap. */
+struct track {
+	struct uz_defer *d;
+	unsigned id;
+	uint64_t end_ns;
+	_Atomic uint64_t pushed;
+	_Atomic uint64_t drained;
+	uint8_t done[WINDOW];
+	_Atomic unsigned complaints;
+};
+
+static struct track tracks[FLUSH_PRODUCERS];
+
+static void drain_track(void *private, const void *buf, unsigned first, unsigned count)
+{
+	for (unsigned i = first; i < first + count; i++) {
+		uint64_t value = ((const uint64_t *)buf)[i];
+		struct track *t = &tracks[value >> 56];
+		uint64_t n = value << 8 >> 8, next = atomic_load(&t->drained);
+
+		if (n < next || n - next >= WINDOW || t->done[n % WINDOW]) {
+			atomic_fetch_add(&t->complaints, 1);
+			continue;
+		}
+		t->done[n % WINDOW] = 1;
+		for (; t->done[next % WINDOW]; next++)
+			t->done[next % WINDOW] = 0;
+		atomic_store(&t->drained, next);
+	}
+}
+
+static void *push_track(void *arg)
+{
+	struct track *t = arg;
+	struct uz_defer_producer *p;
+	uint64_t n = 0;
+
+	if (uz_defer_producer_new(t->d, &p))
+		atomic_fetch_add(&t->complaints, 1);
+	else {
+		while (uz_now_ns() < t->end_ns) {
+			/* Bursts between which the drain thread may fall asleep. */
+			for (unsigned i = 1 + n * 7 % 1000; i > 0; i--) {
+				if (uz_defer_push(p, (uint64_t)t->id << 56 | n))
+					atomic_store(&t->pushed, ++n);
+			}
+			if (n % 3 == 0)
+				usleep(n % 2000);
+		}
+		uz_defer_producer_free(p);
+	}
+	return NULL;
+}
+
+static void *flush_tracks(void *arg)
+{
+	struct track *all = arg;
+	unsigned flushes = 0;
+
+	while (uz_now_ns() < all[0].end_ns) {
+		uint64_t before[FLUSH_PRODUCERS];
+
+		for (unsigned i = 0; i < FLUSH_PRODUCERS; i++)
+			before[i] = atomic_load(&all[i].pushed);
+		uz_defer_flush(all[0].d);
+		for (unsigned i = 0; i < FLUSH_PRODUCERS; i++) {
+			if (atomic_load(&all[i].drained) < before[i])
+				atomic_fetch_add(&all[i].complaints, 1);
+		}
+		if (++flushes % 64 == 0)
+			usleep(500);
+	}
+	return NULL;
+}
+
+static void check_flush(unsigned capacity, bool queued, uint64_t ns)
+{
+	static const struct uz_defer_ops track_ops = {.push = push, .drain = drain_track};
+	struct uz_defer_config config = {.ops = &track_ops, .spares = 16, .max_age_ms = 1};
+	pthread_t threads[FLUSH_PRODUCERS + 2];
+	uint64_t end_ns = uz_now_ns() + ns;
+	struct uz_defer *d;
+
+	open_books(capacity, queued);
+	assert_int_equal(uz_defer_new(&config, &d), 0);
+	memset(tracks, 0, sizeof(tracks));
+	for (unsigned i = 0; i < FLUSH_PRODUCERS; i++) {
+		tracks[i].d = d;
+		tracks[i].id = i;
+		tracks[i].end_ns = end_ns;
+	}
+	for (unsigned i = 0; i < FLUSH_PRODUCERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, push_track, &tracks[i]), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[FLUSH_PRODUCERS + i], NULL, flush_tracks,
+						tracks),
+				 0);
+	for (unsigned i = 0; i < FLUSH_PRODUCERS + 2; i++)
+		pthread_join(threads[i], NULL);
+	uz_defer_flush(d);
+	for (unsigned i = 0; i < FLUSH_PRODUCERS; i++) {
+		assert_int_equal(tracks[i].complaints, 0);
+		assert_int_equal(tracks[i].drained, tracks[i].pushed);
+		assert_true(tracks[i].pushed > 0);
+	}
+	uz_defer_free(d);
+	assert_int_equal(books.complaints, 0);
+}
+
+static void test_flush_is_a_barrier(void **state)
+{
+	check_flush(PER_PAGE, false, UZ_NSEC_PER_SEC);
+	check_flush(2, false, UZ_NSEC_PER_SEC);
+	check_flush(1, true, UZ_NSEC_PER_SEC);
+	check_flush(3, true, UZ_NSEC_PER_SEC);
+}
+
+/* --- an exhausted pool --- */
+
+/* Have the drain thread wait in the callback, with one value that has a producer of its own. */
+static void block_drain(struct uz_defer_producer *p, uint64_t value)
+{
+	shut_gate();
+	assert_true(uz_defer_push(p, value));
+	while (!books.waiting)
+		usleep(100);
+}
+
+/* Each producer has a buffer, however many there are and however few spares. */
+static void test_own_buffers(void **state)
+{
+	enum { PRODUCERS = 200 };
+	struct uz_defer_producer *p[PRODUCERS], *blocker;
+	struct uz_defer *d;
+	uint64_t value = 0;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(1, 5);
+	blocker = new_producer(d);
+	for (unsigned i = 0; i < PRODUCERS; i++)
+		p[i] = new_producer(d);
+	block_drain(blocker, value++);
+	for (unsigned i = 0; i < PRODUCERS * PER_PAGE; i++)
+		assert_true(uz_defer_push(p[i % PRODUCERS], value++));
+	assert_int_equal(stat_of(d).spares, 1);
+	open_gate();
+	for (unsigned i = 0; i < PRODUCERS; i++)
+		uz_defer_producer_free(p[i]);
+	uz_defer_producer_free(blocker);
+	uz_defer_free(d);
+	close_books(value);
+}
+
+static void test_exhausted(void **state)
+{
+	enum { SPARES = 3 };
+	struct uz_defer_producer *p, *blocker;
+	struct uz_defer *d;
+	uint64_t value = 0;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(SPARES, 5);
+	p = new_producer(d);
+	blocker = new_producer(d);
+	for (unsigned round = 1; round <= 3; round++) {
+		uint64_t start;
+
+		block_drain(blocker, value++);
+		start = value;
+		while (uz_defer_push(p, value))
+			value++;
+		/* The producer's own buffer is drained, but not always empty. */
+		assert_in_range(value - start, SPARES * PER_PAGE, (SPARES + 1) * PER_PAGE);
+		for (unsigned i = 1; i < 100; i++)
+			assert_false(uz_defer_push(p, value));
+		assert_int_equal(stat_of(d).fallbacks, 100 * round);
+		assert_int_equal(stat_of(d).pushed, value);
+		assert_int_equal(stat_of(d).spares, 0);
+		open_gate();
+		uz_defer_flush(d);
+		assert_int_equal(books.total, value);
+		assert_int_equal(stat_of(d).drained, value);
+		assert_int_equal(stat_of(d).spares, SPARES);
+		/* And it goes on as before. */
+		for (unsigned i = 0; i < SPARES * PER_PAGE; i++)
+			assert_true(uz_defer_push(p, value++));
+		uz_defer_flush(d);
+	}
+	uz_defer_producer_free(p);
+	uz_defer_producer_free(blocker);
+	uz_defer_free(d);
+	close_books(value);
+}
+
+/* A buffer that became full with UZ_PUSH_FULL_QUEUED when there was no spare: what is in it is
+ * drained by a flush, by the timer, or when the next push hands it over. */
+enum way { BY_FLUSH, BY_TIMER, BY_PUSH, WAYS };
+
+static void check_stranded(enum way way)
+{
+	enum { CAPACITY = 4 };
+	struct uz_defer_producer *p, *blocker;
+	struct uz_defer *d;
+	uint64_t value = 0;
+
+	open_books(CAPACITY, true);
+	d = new_defer(1, way == BY_TIMER ? 20 : 1000000);
+	p = new_producer(d);
+	blocker = new_producer(d);
+	shut_gate();
+	for (unsigned i = 0; i < CAPACITY; i++) /* takes the spare, and blocks the drain */
+		assert_true(uz_defer_push(blocker, value++));
+	while (!books.waiting)
+		usleep(100);
+	for (unsigned i = 0; i < CAPACITY; i++)
+		assert_true(uz_defer_push(p, value++));
+	assert_false(uz_defer_push(p, value));
+	assert_int_equal(stat_of(d).pushed, 2 * CAPACITY);
+	assert_int_equal(stat_of(d).fallbacks, 1);
+	open_gate();
+
+	if (way == BY_FLUSH)
+		uz_defer_flush(d);
+	if (way == BY_PUSH) {
+		while (!uz_defer_push(p, value))
+			usleep(100);
+		value++;
+	}
+	assert_true(await_total(2 * CAPACITY, 1000));
+	if (way != BY_PUSH)
+		assert_true(uz_defer_push(p, value++));
+	uz_defer_producer_free(p);
+	uz_defer_producer_free(blocker);
+	uz_defer_free(d);
+	close_books(value);
+}
+
+static void test_stranded(void **state)
+{
+	for (unsigned i = 0; i < 10 * WAYS; i++)
+		check_stranded(i % WAYS);
+}
+
+/* --- coming and going --- */
+
+/* At once, not when it has aged. */
+static void test_producer_free_hands_over(void **state)
+{
+	struct uz_defer *d;
+	uint64_t value = 0;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(4, 1000000);
+	for (unsigned round = 0; round < 10; round++) {
+		struct uz_defer_producer *p = new_producer(d);
+
+		for (unsigned i = 0; i < 3 + round * 100; i++)
+			assert_true(uz_defer_push(p, value++));
+		uz_defer_producer_free(p);
+		assert_true(await_total(value, 1000));
+	}
+	assert_int_equal(stat_of(d).pushed, value);
+	assert_int_equal(stat_of(d).producers, 0);
+	uz_defer_free(d);
+	close_books(value);
+}
+
+static void *come_and_go(void *arg)
+{
+	struct worker *w = arg;
+	struct uz_defer_producer *p;
+	uint64_t first = atomic_load(w->next), count = first % 97 * 15;
+
+	if (uz_defer_producer_new(w->d, &p))
+		return w;
+	first = atomic_fetch_add(w->next, count);
+	for (uint64_t v = first; v < first + count; v++) {
+		while (!uz_defer_push(p, v))
+			sched_yield();
+	}
+	uz_defer_producer_free(p);
+	return NULL;
+}
+
+static void test_churn(void **state)
+{
+	enum { WAVE = 50, SPARES = 16 };
+	unsigned waves = SANITIZED ? 30 : 100;
+	_Atomic uint64_t next = 1;
+	struct worker w = {.next = &next};
+	struct mallinfo2 before, after;
+	pthread_t threads[WAVE];
+	void *failed;
+
+	open_books(PER_PAGE, false);
+	before = mallinfo2();
+	w.d = new_defer(SPARES, 2);
+	for (unsigned wave = 0; wave < waves; wave++) {
+		for (unsigned i = 0; i < WAVE; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &w), 0);
+		for (unsigned i = 0; i < WAVE; i++) {
+			pthread_join(threads[i], &failed);
+			assert_null(failed);
+		}
+		assert_int_equal(stat_of(w.d).producers, 0);
+	}
+	uz_defer_flush(w.d);
+	assert_int_equal(stat_of(w.d).pushed, next - 1);
+	/* The buffers of those gone are used again, except while they wait for the drain. */
+	assert_in_range(stat_of(w.d).spares, SPARES, SPARES + waves * WAVE / 5);
+	uz_defer_free(w.d);
+	after = mallinfo2();
+	if (!SANITIZED)
+		assert_in_range(after.uordblks, 0, before.uordblks + WAVE * 1024);
+	atomic_store(&books.seen[0], 1); /* the value that was not used */
+	atomic_fetch_add(&books.total, 1);
+	close_books(next);
+}
+
+/* --- statistics --- */
+
+struct hammer {
+	struct uz_defer *d;
+	uint64_t end_ns;
+	uint64_t pushed;
+};
+
+static void stay_on_cpu0(void)
+{
+	cpu_set_t cpu;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
+}
+
+static void drain_nothing(void *private, const void *buf, unsigned first, unsigned count)
+{
+}
+
+static void *push_all_the_time(void *arg)
+{
+	struct hammer *h = arg;
+	struct uz_defer_producer *p;
+
+	stay_on_cpu0();
+	if (uz_defer_producer_new(h->d, &p))
+		return h;
+	while (uz_now_ns() < h->end_ns) {
+		for (unsigned i = 0; i < 64; i++)
+			h->pushed += uz_defer_push(p, 0);
+	}
+	uz_defer_producer_free(p);
+	return NULL;
+}
+
+/* Take the CPU from the producer, between any two instructions. */
+static void *interrupt(void *arg)
+{
+	const struct hammer *h = arg;
+
+	stay_on_cpu0();
+	while (uz_now_ns() < h->end_ns) {
+		uint64_t end = uz_now_ns() + 100 * 1000;
+
+		while (uz_now_ns() < end)
+			;
+		usleep(50);
+	}
+	return NULL;
+}
+
+/* Whoever looks never sees more drained than pushed, nor a counter that goes back. */
+static void test_stat(void **state)
+{
+	static const struct uz_defer_ops hammer_ops = {.push = push, .drain = drain_nothing};
+	struct uz_defer_config config = {.ops = &hammer_ops, .spares = 8, .max_age_ms = 1};
+	struct hammer h = {.end_ns = uz_now_ns() + UZ_NSEC_PER_SEC};
+	struct uz_defer_stat last = {0}, st = {0};
+	pthread_t producer, noise;
+	unsigned complaints = 0;
+	void *failed;
+
+	open_books(PER_PAGE, false);
+	assert_int_equal(uz_defer_new(&config, &h.d), 0);
+	assert_int_equal(pthread_create(&producer, NULL, push_all_the_time, &h), 0);
+	assert_int_equal(pthread_create(&noise, NULL, interrupt, &h), 0);
+	while (uz_now_ns() < h.end_ns) {
+		uz_defer_flush(h.d);
+		st = stat_of(h.d);
+		complaints += st.drained > st.pushed || st.pushed < last.pushed ||
+			      st.drained < last.drained || st.runs < last.runs ||
+			      st.fallbacks < last.fallbacks;
+		last = st;
+	}
+	pthread_join(noise, NULL);
+	pthread_join(producer, &failed);
+	assert_null(failed);
+	assert_int_equal(complaints, 0);
+	uz_defer_flush(h.d);
+	st = stat_of(h.d);
+	assert_int_equal(st.pushed, h.pushed);
+	assert_int_equal(st.drained, h.pushed);
+	uz_defer_free(h.d);
+}
+
+/* --- the arena's surplus --- */
+
+#define DISKSIZE (UINT64_C(128) << 20)
+#define RESERVE	 (UINT64_C(2) << 20)
+#define UNITS	 20000
+
+struct trimmer {
+	struct uz_arena *arena;
+	struct uz_defer *d;
+	struct uz_defer_producer *p;
+	uint32_t units[UNITS]; /* of one page */
+};
+
+static void kick(void *private)
+{
+	struct trimmer *t = private;
+
+	uz_defer_kick(t->d);
+}
+
+static void trimmer_init(struct trimmer *t, struct uz_arena *a)
+{
+	struct uz_defer_config config = {
+		.ops = &ops, .private = &books, .spares = 4, .max_age_ms = 5, .arena = a};
+
+	open_books(PER_PAGE, false);
+	t->arena = a;
+	assert_int_equal(uz_defer_new(&config, &t->d), 0);
+	assert_int_equal(uz_arena_start(a, RESERVE, kick, t), 0);
+	t->p = new_producer(t->d);
+	assert_true(uz_defer_push(t->p, 0)); /* whose drain tells the thread's number */
+	uz_defer_flush(t->d);
+	for (unsigned i = 0; i < UNITS;) {
+		int64_t unit = uz_arena_get(a, 1);
+
+		assert_true(unit >= 0 || unit == -ENOMEM); /* the refill thread has not run */
+		if (unit >= 0)
+			t->units[i++] = (uint32_t)unit;
+	}
+}
+
+static void trimmer_done(struct trimmer *t)
+{
+	uz_defer_producer_free(t->p);
+	uz_defer_free(t->d);
+	uz_arena_stop(t->arena);
+	uz_arena_free(t->arena);
+}
+
+static struct uz_arena_stat arena_stat(struct trimmer *t)
+{
+	struct uz_arena_stat st;
+
+	uz_arena_stat(t->arena, &st);
+	return st;
+}
+
+static uint64_t file_memory(struct trimmer *t)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(uz_arena_fd(t->arena), &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/* Within two seconds all but the reserve is back with the kernel. */
+static void await_trimmed(struct trimmer *t)
+{
+	uint64_t end = uz_now_ns() + 2 * UZ_NSEC_PER_SEC, memory, surplus;
+	struct uz_arena_stat st;
+
+	do {
+		usleep(1000);
+		memory = file_memory(t);
+		st = arena_stat(t);
+		surplus = memory - st.table_bytes - st.used_pages * PAGE;
+	} while (surplus > 2 * RESERVE && uz_now_ns() < end);
+	if (surplus > 2 * RESERVE)
+		fail_msg("%" PRIu64 " KiB are still there", surplus >> 10);
+}
+
+static void put_every(struct trimmer *t, unsigned from, unsigned step)
+{
+	for (unsigned i = from; i < UNITS; i += step)
+		uz_arena_put(t->arena, 1, t->units[i]);
+}
+
+static void test_trim(void **state)
+{
+	struct trimmer t;
+	struct uz_arena *a;
+
+	assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
+	trimmer_init(&t, a);
+	/* In a row and while the thread looks on; then scattered, all before it can look. */
+	put_every(&t, 0, 2);
+	await_trimmed(&t);
+	block_drain(t.p, 1);
+	put_every(&t, 1, 2);
+	open_gate();
+	await_trimmed(&t);
+	assert_int_equal(arena_stat(&t).used_pages, 0);
+	trimmer_done(&t);
+}
+
+/* More at once than the thread takes at a time, in as few pieces as can be. */
+static void test_trim_in_a_row(void **state)
+{
+	struct trimmer t;
+	struct uz_arena *a;
+
+	assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
+	trimmer_init(&t, a);
+	block_drain(t.p, 1);
+	put_every(&t, 0, 1);
+	open_gate();
+	await_trimmed(&t);
+	trimmer_done(&t);
+}
+
+/* Stopped in the midst of it: every unit is accounted for. */
+static void test_trim_and_stop(void **state)
+{
+	for (unsigned round = 0; round < 5; round++) {
+		struct trimmer t;
+		struct uz_arena *a;
+		struct uz_arena_stat st;
+
+		assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
+		trimmer_init(&t, a);
+		put_every(&t, 0, 2);
+		uz_defer_producer_free(t.p);
+		uz_defer_free(t.d);
+		uz_arena_stop(a);
+		st = arena_stat(&t);
+		assert_int_equal(file_memory(&t),
+				 st.table_bytes + (st.used_pages + st.ready_pages) * PAGE);
+		uz_arena_free(a);
+	}
+}
+
+/* An arena whose memory the kernel will not take back, as soon as the file is sealed. */
+static struct uz_arena *sealable_arena(void)
+{
+	int fd = memfd_create("sealable", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct uz_superblock sb;
+	struct uz_arena *a, *b;
+	struct stat st;
+
+	assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
+	assert_int_equal(pread(uz_arena_fd(a), &sb, sizeof(sb), 0), sizeof(sb));
+	assert_int_equal(fstat(uz_arena_fd(a), &st), 0);
+	assert_int_equal(pwrite(fd, &sb, sizeof(sb), 0), sizeof(sb));
+	assert_int_equal(ftruncate(fd, st.st_size), 0);
+	assert_int_equal(uz_arena_attach(fd, &b), 0);
+	close(fd);
+	uz_arena_free(a);
+	return b;
+}
+
+/* What the kernel refuses stays ready, and is not offered to it over and over. */
+static void test_trim_refused(void **state)
+{
+	struct trimmer t;
+	unsigned long before;
+
+	trimmer_init(&t, sealable_arena());
+	assert_int_equal(fcntl(uz_arena_fd(t.arena), F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+	put_every(&t, 0, 2);
+	usleep(200 * 1000);
+	before = run_time(books.tid);
+	usleep(200 * 1000);
+	assert_int_equal(run_time(books.tid), before);
+	assert_true(arena_stat(&t).ready_pages >= UNITS / 2);
+	for (unsigned i = 0; i < UNITS; i += 2)
+		assert_true(uz_arena_get(t.arena, 1) >= 0);
+	assert_int_equal(arena_stat(&t).used_pages, UNITS);
+	trimmer_done(&t);
+}
+
+/* --- */
+
+static int setup(void **state)
+{
+	books.seen = calloc(VALUES, sizeof(*books.seen));
+	return books.seen ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	free(books.seen);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_new_refuses),
+		cmocka_unit_test(test_capacities),
+		cmocka_unit_test(test_free_drains),
+		cmocka_unit_test(test_many_producers),
+		cmocka_unit_test(test_age),
+		cmocka_unit_test(test_age_while_busy),
+		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_flush_is_a_barrier),
+		cmocka_unit_test(test_own_buffers),
+		cmocka_unit_test(test_exhausted),
+		cmocka_unit_test(test_stranded),
+		cmocka_unit_test(test_producer_free_hands_over),
+		cmocka_unit_test(test_churn),
+		cmocka_unit_test(test_stat),
+		cmocka_unit_test(test_trim),
+		cmocka_unit_test(test_trim_in_a_row),
+		cmocka_unit_test(test_trim_and_stop),
+		cmocka_unit_test(test_trim_refused),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
