@@ -199,7 +199,7 @@ void config_defaults(struct config *c, uint64_t ram, unsigned cpus)
 
 	*c = (struct config){
 		.name = "swap0",
-		.size = MIN(half, CONFIG_DEVICE_MAX),
+		.size = MIN(half, UZ_DISKSIZE_MAX),
 		.frontend = FRONTEND_FUSE,
 		.workers = MIN(cpus, CONFIG_WORKERS_MAX),
 		.algorithm = UZ_CODEC_LZ4,

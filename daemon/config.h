@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "uzram/arena.h"
 #include "uzram/codec.h"
 
 enum frontend { FRONTEND_FUSE };

@@ -15,7 +15,6 @@
 
 #define CONFIG_MIB	   (INT64_C(1) << 20)
 #define CONFIG_SIZE_MIN	   CONFIG_MIB /* of every size that is not 0 */
-#define CONFIG_DEVICE_MAX  (CONFIG_MIB << 24)
 #define CONFIG_WORKERS_MAX 64
 #define CONFIG_KEYS_MAX	   32
 

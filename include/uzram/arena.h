@@ -17,8 +17,8 @@
 extern "C" {
 #endif
 
-/* Address space is 8 times this at the most: x86-64 has 128 TiB. */
-#define UZ_DISKSIZE_MAX (UINT64_C(8) << 40)
+/* 4 TiB. A device takes up to 18 times its size of address space, of which x86-64 has 128 TiB. */
+#define UZ_DISKSIZE_MAX (UINT64_C(4) << 40)
 
 struct uz_arena;
 

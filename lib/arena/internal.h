@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What arena.c (the file and its mapping) and units.c (the memory in it) share.
+ * What arena.c (the file and its mapping), units.c (the memory in it), refill.c (getting memory)
+ * and trim.c (giving it back) share.
  */
 #ifndef UZ_ARENA_INTERNAL_H
 #define UZ_ARENA_INTERNAL_H
@@ -12,7 +13,11 @@
 
 #define UNIT_NONE UINT32_MAX
 
-/* The units of one size. lock guards all that changes. */
+#define UZ_TRIM_BATCH                                                                              \
+	4096 /* surplus units sorted at a time, so that neighbours leave in one call */
+
+/* The units of one size. lock guards all that changes; it is a leaf, and nothing that can sleep or
+ * fault runs under it: populating and punching happen to units in transit, which are on no list. */
 struct area {
 	struct uz_spin lock;
 	uint32_t npages;
@@ -54,6 +59,55 @@ struct uz_arena {
 	_Atomic uint32_t refill_kick, refill_done;
 	uint32_t *trim_units; /* the drain thread's: where it sorts what it takes */
 };
+
+static inline struct area *uz_area_of(struct uz_arena *a, unsigned npages)
+{
+	return &a->areas[npages - 1];
+}
+
+static inline size_t uz_unit_bytes(const struct area *ar)
+{
+	return (size_t)ar->npages * UZ_PAGE_SIZE;
+}
+
+/* --- the area's lock is held --- */
+
+static inline void uz_unit_push(struct area *ar, uint32_t *head, uint32_t unit)
+{
+	ar->next[unit] = *head;
+	*head = unit;
+}
+
+static inline uint32_t uz_unit_pop(struct area *ar, uint32_t *head)
+{
+	uint32_t unit = *head;
+
+	if (unit != UNIT_NONE)
+		*head = ar->next[unit];
+	return unit;
+}
+
+/* Surplus begins well above the target, so that a store that breathes does not populate and punch
+ * in turns. */
+static inline uint32_t uz_area_high_mark(const struct area *ar)
+{
+	return ar->target + ar->target / 2 + 1;
+}
+
+/* Whether the drain thread is to be told of surplus: once, until it has come to look. The area's
+ * lock is held. */
+static inline bool uz_area_must_tell(struct area *ar)
+{
+	if (ar->told || ar->nready < uz_area_high_mark(ar))
+		return false;
+	ar->told = true;
+	return true;
+}
+
+/* --- */
+
+/* Wake the refill thread. */
+void uz_arena_kick_refill(struct uz_arena *a);
 
 int uz_areas_init(struct uz_arena *arena);
 void uz_areas_done(struct uz_arena *arena);

@@ -103,7 +103,7 @@ static void defaults_of_extreme_machines(void **state)
 	struct config c;
 
 	config_defaults(&c, 64 * TIB, 1000);
-	assert_int_equal(c.size, 16 * TIB);
+	assert_int_equal(c.size, 4 * TIB);
 	assert_int_equal(c.mem_limit, 32 * TIB);
 	assert_int_equal(c.workers, 64);
 
@@ -160,10 +160,10 @@ static void values_at_the_edge(void **state)
 {
 	struct config c;
 
-	load_good("name = 'a123456789b123456789c123456789d'\nworkers = 0\nsize = '16T'", &c);
+	load_good("name = 'a123456789b123456789c123456789d'\nworkers = 0\nsize = '4T'", &c);
 	assert_int_equal(strlen(c.name), 31);
 	assert_int_equal(c.workers, CPUS);
-	assert_int_equal(c.size, 16 * TIB);
+	assert_int_equal(c.size, 4 * TIB);
 	load_good("name = '0'\nworkers = 1\nsize = 1048576\nswap.priority = 32767", &c);
 	assert_int_equal(c.workers, 1);
 	assert_int_equal(c.size, MIB);
