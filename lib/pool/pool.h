@@ -80,8 +80,9 @@ size_t uz_pool_compact_end(struct uz_pool *pool);
 
 /* --- rebuilding: on a new pool, by one thread, before anything is allocated --- */
 
-/* There is a live object of size bytes at off. -EINVAL if none can be there (bounds, alignment, a
- * zspage of another class); -EEXIST if there is one already. */
+/* There is a live object of size bytes at off. -EINVAL if none can be there (bounds, alignment);
+ * -EEXIST if that contradicts what has been claimed before: there is an object already, or the
+ * zspage is of another class. */
 int uz_pool_claim(struct uz_pool *pool, uint64_t off, size_t size);
 /* All have been claimed: sort the zspages, give the arena the rest. 0, or what uz_arena_restore()
  * returned. */

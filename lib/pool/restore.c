@@ -23,7 +23,7 @@ int uz_pool_claim(struct uz_pool *p, uint64_t off, size_t size)
 		return -EINVAL;
 	zs = zspage_of(p, npages, unit);
 	if (zs->cls_plus_1 && zs->cls_plus_1 != cls + 1)
-		return -EINVAL;
+		return -EEXIST;
 	bit = UINT64_C(1) << (index % 64);
 	if (zs->used[index / 64] & bit)
 		return -EEXIST;

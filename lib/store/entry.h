@@ -7,8 +7,9 @@
  * - bits 3-5: codec; 0: the slot is empty, and so is the whole word
  *
  * and then, by codec,
- * - same: bit 9: inline; bits 32-63: the word, both halves of which are these 32 bits. A word that
- *   is not of that kind is an object of 8 bytes, as below (whose length leaves bit 9 clear).
+ * - same: bit 9: inline; bits 10-31: checksum; bits 32-63: the word, both halves of which are these
+ *   32 bits. A word that is not of that kind is an object of 8 bytes, as below (whose length leaves
+ *   bit 9 clear).
  * - raw: bits 6-31: page of area 1; bits 32-63: checksum. The object is the page.
  * - others: bits 6-17: encoded length - 1; bits 18-63: offset of the object / UZ_POOL_GRANULE
  * - 7, damaged: nothing; reading such a slot is an error
@@ -36,8 +37,9 @@ typedef uint64_t uz_entry;
 #define UZ_ENTRY_DAMAGED (UINT64_C(7) << 3)
 #define UZ_ENTRY_UNUSED	 (UINT64_C(3) << 1) /* must be zero */
 
-#define UZ_SUM_SIZE  sizeof(uint32_t)
-#define UZ_RAW_PAGES (UINT64_C(1) << 26) /* raw pages lie below this one of area 1: 256 GiB */
+#define UZ_INLINE_SUM_BITS 22
+#define UZ_SUM_SIZE	   sizeof(uint32_t)
+#define UZ_RAW_PAGES	   (UINT64_C(1) << 26) /* raw pages lie below this one of area 1: 256 GiB */
 
 static_assert(UZ_CODEC_COUNT <= 7, "codecs and the damaged mark share 3 bits");
 
@@ -67,9 +69,16 @@ static inline bool uz_word_fits_inline(uint64_t word)
 	return (uint32_t)word == (uint32_t)(word >> 32);
 }
 
-static inline uz_entry uz_entry_inline(uint64_t word)
+/* Only the last UZ_INLINE_SUM_BITS of sum are kept. */
+static inline uz_entry uz_entry_inline(uint64_t word, uint32_t sum)
 {
-	return (uz_entry)UZ_CODEC_SAME << 3 | UZ_ENTRY_INLINE | (word >> 32) << 32;
+	return (uz_entry)UZ_CODEC_SAME << 3 | UZ_ENTRY_INLINE |
+	       (uint32_t)(sum << (32 - UZ_INLINE_SUM_BITS)) | (word >> 32) << 32;
+}
+
+static inline uint32_t uz_entry_inline_sum(uz_entry e)
+{
+	return (uint32_t)e >> (32 - UZ_INLINE_SUM_BITS);
 }
 
 static inline uint64_t uz_entry_word(uz_entry e)

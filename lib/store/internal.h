@@ -100,6 +100,11 @@ int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page);
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf);
 void uz_slot_discard(struct uz_worker *w, uint64_t slot);
 
+/* Whether the object that e names decodes to a page that was written to this slot. Where nothing
+ * else has access to the table. */
+bool uz_slot_object_valid(struct uz_store *s, struct uz_codec_ctx *codec, uint64_t slot,
+			  uz_entry e);
+
 /* --- entries that come and go --- */
 
 /* Add (by = 1) or take away (-1) what an entry stands for in the statistics. */

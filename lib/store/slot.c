@@ -8,6 +8,8 @@
 
 #include "store/internal.h"
 
+/* --- the lock bit --- */
+
 uz_entry uz_slot_lock(struct uz_store *s, uint64_t slot)
 {
 	_Atomic uint64_t *e = &s->table[slot];
@@ -48,6 +50,9 @@ uz_entry uz_slot_detach(struct uz_store *s, uint64_t slot)
 	}
 }
 
+/* --- checksums, each bound to its slot's number, so that one slot's content is wrong in another
+ * --- */
+
 static uint32_t page_sum(uint64_t slot, const void *page)
 {
 	/* Fibonacci hashing spreads the slot's number over all bits. */
@@ -55,34 +60,60 @@ static uint32_t page_sum(uint64_t slot, const void *page)
 	       (uint32_t)(slot * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
-/* Decode what a locked or inline entry stands for. *ret_sum is its stored checksum. */
-static int decode(struct uz_worker *w, uz_entry e, void *page, uint32_t *ret_sum)
+/* Of an inline word: UZ_INLINE_SUM_BITS. */
+static uint32_t word_sum(uint64_t slot, uint64_t word)
 {
-	const unsigned char *object = uz_arena_ptr(w->store->config.arena, uz_entry_off(e));
-	size_t len = uz_entry_len(e);
+	const uint64_t both[2] = {slot, word};
 
+	return (uint32_t)(XXH3_64bits(both, sizeof(both)) >> (64 - UZ_INLINE_SUM_BITS));
+}
+
+/* --- reading --- */
+
+/* Decode the object of an entry that is locked, or that nothing can change. *ret_sum is the stored
+ * checksum. -EBADMSG: not decodable. */
+static int decode(struct uz_store *s, struct uz_codec_ctx *codec, uz_entry e, void *page,
+		  uint32_t *ret_sum)
+{
+	uint64_t off = uz_entry_off(e);
+	size_t len = uz_entry_len(e);
+	const unsigned char *object;
+
+	if (off + uz_entry_size(e) > uz_arena_data_size(s->config.arena))
+		return -EBADMSG;
+	object = uz_arena_ptr(s->config.arena, off);
 	if (uz_entry_codec(e) == UZ_CODEC_RAW)
 		*ret_sum = uz_entry_raw_sum(e);
 	else
 		memcpy(ret_sum, object + len, sizeof(*ret_sum));
-	return uz_codec_decode(w->codec, (enum uz_codec)uz_entry_codec(e), object, len, page);
+	return uz_codec_decode(codec, (enum uz_codec)uz_entry_codec(e), object, len, page);
+}
+
+static int corrupt(struct uz_worker *w)
+{
+	count(&w->counters, N_CORRUPT, 1);
+	return -EIO;
 }
 
 /* The page of an entry that names no object. */
-static int fill_page(uz_entry e, void *page)
+static int fill_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *page)
 {
+	uint64_t word = 0;
+
 	if (uz_entry_damaged(e))
 		return -EIO;
-	uz_codec_fill(page, e ? uz_entry_word(e) : 0);
+	if (e) {
+		word = uz_entry_word(e);
+		if (uz_entry_inline_sum(e) != word_sum(slot, word))
+			return corrupt(w);
+	}
+	uz_codec_fill(page, word);
 	return 0;
 }
 
 static int check_page(struct uz_worker *w, uint64_t slot, const void *page, int err, uint32_t sum)
 {
-	if (!err && sum == page_sum(slot, page))
-		return 0;
-	count(&w->counters, N_CORRUPT, 1);
-	return -EIO;
+	return !err && sum == page_sum(slot, page) ? 0 : corrupt(w);
 }
 
 static int read_page(struct uz_worker *w, uint64_t slot, void *page)
@@ -93,15 +124,23 @@ static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 	int err;
 
 	if (!(e & UZ_ENTRY_LOCK) && !uz_entry_has_object(e))
-		return fill_page(e, page);
+		return fill_page(w, slot, e, page);
 	e = uz_slot_lock(s, slot);
 	if (!uz_entry_has_object(e)) {
 		uz_slot_unlock(s, slot, e);
-		return fill_page(e, page);
+		return fill_page(w, slot, e, page);
 	}
-	err = decode(w, e, page, &sum);
+	err = decode(s, w->codec, e, page, &sum);
 	uz_slot_unlock(s, slot, e);
 	return check_page(w, slot, page, err, sum);
+}
+
+bool uz_slot_object_valid(struct uz_store *s, struct uz_codec_ctx *codec, uint64_t slot, uz_entry e)
+{
+	unsigned char page[UZ_PAGE_SIZE];
+	uint32_t sum;
+
+	return decode(s, codec, e, page, &sum) == 0 && sum == page_sum(slot, page);
 }
 
 int uz_slot_read(struct uz_worker *w, uint64_t slot, size_t from, size_t len, void *buf)
@@ -114,6 +153,8 @@ int uz_slot_read(struct uz_worker *w, uint64_t slot, size_t from, size_t len, vo
 		memcpy(buf, w->page + from, len);
 	return err;
 }
+
+/* --- writing --- */
 
 /* Memory for an object; what is pending is freed before this fails. */
 static int alloc(struct uz_store *s, size_t size, uint64_t *ret_off)
@@ -170,7 +211,7 @@ static int encode(struct uz_worker *w, uint64_t slot, const void *page, uz_entry
 
 		memcpy(&word, w->object, sizeof(word));
 		if (uz_word_fits_inline(word)) {
-			*ret = uz_entry_inline(word);
+			*ret = uz_entry_inline(word, word_sum(slot, word));
 			return 0;
 		}
 	}
@@ -212,10 +253,10 @@ int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, 
 		return 0;
 	}
 	if (uz_entry_has_object(old)) {
-		err = decode(w, old, w->page, &sum);
+		err = decode(w->store, w->codec, old, w->page, &sum);
 		err = check_page(w, slot, w->page, err, sum);
 	} else {
-		err = fill_page(old, w->page);
+		err = fill_page(w, slot, old, w->page);
 	}
 	if (!err) {
 		if (buf)

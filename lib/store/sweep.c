@@ -1,46 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Walks of the whole slot table: recovery, before anything is served, and compaction, while
- * everything is.
+ * The sweeper: walks of the whole slot table while everything is served.
  */
 #include <string.h>
 
 #include "store/internal.h"
-
-/* Whether the entry is one that this version can have written, as far as it can be told without the
- * pool. */
-static bool well_formed(uz_entry e)
-{
-	unsigned codec = uz_entry_codec(e);
-
-	if (e & UZ_ENTRY_UNUSED)
-		return false;
-	if (uz_entry_is_inline(e))
-		return e == uz_entry_inline(uz_entry_word(e));
-	return codec > UZ_CODEC_NONE && codec < UZ_CODEC_COUNT && uz_entry_size(e) <= UZ_PAGE_SIZE;
-}
-
-int uz_store_recover(struct uz_store *s)
-{
-	for (uint64_t slot = 0; slot < s->nslots; slot++) {
-		uz_entry found = atomic_load_explicit(&s->table[slot], memory_order_relaxed);
-		uz_entry e = found & ~UZ_ENTRY_LOCK;
-
-		if (!found)
-			continue;
-		if (e && e != UZ_ENTRY_DAMAGED &&
-		    (!well_formed(e) ||
-		     (uz_entry_has_object(e) &&
-		      uz_pool_claim(s->pool, uz_entry_off(e), uz_entry_size(e))))) {
-			e = UZ_ENTRY_DAMAGED;
-			count(&s->gone, N_CORRUPT, 1);
-		}
-		if (e != found)
-			atomic_store_explicit(&s->table[slot], e, memory_order_relaxed);
-		uz_count_entry(&s->gone, e, 1);
-	}
-	return uz_pool_claim_end(s->pool);
-}
 
 /* Move the slot's object out of a victim zspage. */
 static void move_object(struct uz_store *s, uint64_t slot)
