@@ -1,0 +1,141 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The control files: each one's format, what may be written to it and what comes of that.
+
+LIMIT=100
+# shellcheck source=tests/system/lib.sh
+. "${0%/*}/lib.sh"
+"$PYTHON" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||
+    skip "python3-prometheus-client is not installed (./dev deps)"
+
+start_daemon "$DEV" <<'EOT'
+size = "256M"
+workers = 2
+[compression]
+algorithm = "lz4"
+[swap]
+enabled = false
+EOT
+dir=/run/uzram/$DEV
+disk=$dir/disk
+
+# ---- formats, which are zram's where zram has the file ----
+
+# format FILE REGEX: all of FILE is one line like that.
+format() {
+    local text
+    text=$(cat "$dir/$1")
+    [[ $text =~ ^$2$ ]] || fail "$1: '$text' is not '$2'"
+    # Somebody who reads it byte by byte sees the same.
+    cmp <(echo "$text") <(dd if="$dir/$1" bs=1 status=none) || fail "$1 read bytewise differs"
+}
+numbers() { local n=' *[0-9]+'; for ((i = 1; i < $1; i++)); do n+=' +[0-9]+'; done; echo "$n"; }
+
+format disksize $((256 << 20))
+format initstate 1
+format comp_algorithm '([a-z0-9-]+ )*\[lz4\]( [a-z0-9-]+)* ?'
+format mm_stat "$(numbers 9)"
+format io_stat "$(numbers 4)"
+format defer_stat "$(numbers 7)"
+format pid "$(daemon_pid "$DEV")"
+format block_device "$(readlink -f "/dev/uzram/$DEV")"
+[[ $(cat "$dir/comp_algorithm") == *zstd* ]] || fail "comp_algorithm does not list zstd"
+
+for file in disksize initstate comp_algorithm mm_stat io_stat defer_stat pid block_device metrics; do
+    ! { echo 1 >"$dir/$file"; } 2>/dev/null || fail "$file can be written"
+done
+
+# refused FILE TEXT: writing that gives EINVAL.
+refused() {
+    local message
+    message=$({ echo "$2" >"$dir/$1"; } 2>&1) && fail "$1 takes '$2'"
+    [[ $message == *"Invalid argument"* ]] || fail "$1, '$2': $message"
+}
+for text in abc -1 12X 1.5M '1 2' 99999999999999999999; do
+    refused mem_limit "$text"
+done
+refused mem_used_max 1
+refused mem_used_max zero
+refused stop 0
+refused stop please
+
+# ---- pages stored, as four places tell it ----
+
+head -c 64M /dev/urandom >"$T/random"
+dd if="$T/random" of="$disk" bs=1M conv=notrunc status=none
+stored=$(mm_stat "$DEV" orig_data_size)
+((stored == 64 << 20)) || fail "64 MiB were stored: $(cat "$dir/mm_stat")"
+(($(mm_stat "$DEV" huge_pages) >= 16000)) || fail "random pages are incompressible: $(cat "$dir/mm_stat")"
+[[ $(stat -c '%s %b' "$disk") == "$((256 << 20)) $((stored / 512))" ]] || fail "fstat: $(stat "$disk")"
+
+cat "$dir/metrics" >"$T/metrics"
+"$PYTHON" "$HERE/check_metrics.py" "$T/metrics" >"$T/samples" || fail "metrics: $(cat "$T/metrics")"
+for field in orig_data_size compr_data_size mem_used_total mem_limit same_pages huge_pages; do
+    awk '{ printf "%.0f\n", $2 }' "$T/samples" | grep -qx "$(mm_stat "$DEV" $field)" ||
+        fail "no metric shows $field, $(mm_stat "$DEV" $field): $(cat "$T/samples")"
+done
+
+# ---- mem_limit holds, what was written under it is right, and lifting it helps ----
+
+# write_to_limit TARGET: with 8 MiB to go, write 64 MiB behind the first 64.
+write_to_limit() {
+    local target=$1 used limit written
+    used=$(mm_stat "$DEV" mem_used_total)
+    limit=$((used + (8 << 20)))
+    echo "$((limit >> 10))K" >"$dir/mem_limit"
+    limit=$(mm_stat "$DEV" mem_limit)
+    ! dd if="$T/random" of="$target" bs=64k seek=1024 oflag=direct conv=notrunc 2>"$T/dd" ||
+        fail "mem_limit is not enforced"
+    grep -Eq 'No space left on device|Input/output error' "$T/dd" || fail "$(cat "$T/dd")"
+    written=$(awk '/records out/ { print $1 + 0 }' "$T/dd")
+    say "mem_limit: $target took $((written * 64)) KiB with $(((limit - used) >> 10)) KiB to go"
+    ((written > 0)) || fail "nothing could be written below the limit"
+    (($(mm_stat "$DEV" mem_used_total) <= limit)) || fail "limit $limit: $(cat "$dir/mm_stat")"
+
+    # All that was not refused is there: in particular, no write was done in part and called a success.
+    cmp -n $((written << 16)) "$T/random" "$disk" -i 0:$((64 << 20))
+    cmp -n $((64 << 20)) "$T/random" "$disk"
+}
+
+write_to_limit "/dev/uzram/$DEV"
+fallocate --punch-hole --offset 64M --length 64M "$disk"
+echo 1 >"$dir/flush"
+write_to_limit "$disk"
+(($(awk '{ print $2 }' "$dir/io_stat") > 0)) || fail "io_stat counts no failed write: $(cat "$dir/io_stat")"
+
+# A page that can't be replaced keeps its old content.
+if dd if="$T/random" of="$disk" bs=4k count=1 skip=5 oflag=direct conv=notrunc status=none 2>/dev/null; then
+    cmp -n 4096 "$T/random" "$disk" -i $((5 * 4096)):0
+else
+    cmp -n 4096 "$T/random" "$disk"
+fi
+
+echo 0 >"$dir/mem_limit"
+dd if="$T/random" of="$disk" bs=64k seek=1024 oflag=direct conv=notrunc status=none
+cmp -n $((64 << 20)) "$T/random" "$disk" -i 0:$((64 << 20))
+
+# ---- mem_used_max: the peak, until reset ----
+
+fallocate --punch-hole --offset 0 --length 256M "$disk"
+echo 1 >"$dir/flush"
+read -r pushed drained fallbacks objects bytes spare _ <"$dir/defer_stat"
+((objects == 0 && bytes == 0)) || fail "pending after flush: $(cat "$dir/defer_stat")"
+say "defer_stat: $pushed pushed, $drained drained, $fallbacks synchronous; $spare spare pages"
+(($(mm_stat "$DEV" mem_used_max) >= 128 << 20)) || fail "the peak is forgotten: $(cat "$dir/mm_stat")"
+echo 0 >"$dir/mem_used_max"
+(($(mm_stat "$DEV" mem_used_max) == $(mm_stat "$DEV" mem_used_total))) || fail "not reset: $(cat "$dir/mm_stat")"
+
+# ---- compact ----
+
+"$PYTHON" "$HERE/fragment.py" write "$disk" 16384
+echo 1 >"$dir/flush"
+before=$(mm_stat "$DEV" mem_used_total)
+echo 1 >"$dir/compact"
+after=$(mm_stat "$DEV" mem_used_total)
+say "compact: $((before >> 10)) → $((after >> 10)) KiB for $(($(mm_stat "$DEV" compr_data_size) >> 10)) KiB of data"
+((after < before * 3 / 4)) || fail "compaction freed too little"
+(($(mm_stat "$DEV" pages_compacted) > 0)) || fail "pages_compacted: $(cat "$dir/mm_stat")"
+"$PYTHON" "$HERE/fragment.py" verify "$disk" 16384
+
+stop_daemon "$DEV"
