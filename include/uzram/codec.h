@@ -2,7 +2,8 @@
  *
  * The codecs a store can keep pages in.
  *
- * The numbers are part of the arena's layout (they stand in every slot's entry) and are never reused.
+ * The numbers are part of the arena's layout (they stand in every slot's entry) and are never
+ * reused.
  */
 #ifndef UZRAM_CODEC_H
 #define UZRAM_CODEC_H
@@ -25,14 +26,15 @@ enum uz_codec {
 	UZ_CODEC_COUNT,
 };
 
-/* What a user may choose. For lz4 the level is the acceleration (1 is densest, higher is faster). */
+/* What a user may choose. For lz4 the level is the acceleration (1 is densest, higher is faster).
+ */
 struct uz_codec_info {
 	const char *name;
 	int level_min, level_max, level_default;
 };
 
-/* The compressor of that number, or NULL if it is none that a user can choose (NONE, SAME, RAW, out of range).
- * The result is static. Any thread may call it. */
+/* The compressor of that number, or NULL if it is none that a user can choose (NONE, SAME, RAW, out
+ * of range). The result is static. Any thread may call it. */
 const struct uz_codec_info *uz_codec_info(enum uz_codec codec);
 
 /* The number of the compressor called name; -EINVAL if there is none. */

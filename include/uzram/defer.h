@@ -41,14 +41,14 @@ struct uz_defer_ops {
 	/* Do the work for count entries of buf, the first being entry number first. Each entry is
 	 * drained exactly once. Called by the drain thread, under no lock that a push takes. Must
 	 * not call uz_defer_flush(). */
-	void (*drain)(void *private, const void *buf, unsigned first, unsigned count);
+	void (*drain)(void *context, const void *buf, unsigned first, unsigned count);
 };
 
 struct uz_arena;
 
 struct uz_defer_config {
 	const struct uz_defer_ops *ops;
-	void *private;	 /* for ops->drain */
+	void *context;	 /* for ops->drain */
 	unsigned spares; /* buffers in the pool, >= 1; each producer has one of its own besides */
 	unsigned max_age_ms; /* the longest a value waits for the drain thread to look, >= 1 */
 	struct uz_arena

@@ -93,8 +93,9 @@ void uz_worker_free(struct uz_worker *worker);
  * - -EIO: a page (or the page of which a part was to be changed) is damaged.
  * - -ENOSPC: the memory limit is reached, or there is no memory; only after everything pending has
  *   been freed.
- * On -EIO and -ENOSPC the pages before the failing one have been read or changed; it and those
- * after it are as before. */
+ * On -EIO and -ENOSPC the pages before the failing one have been read or changed; of a read, the
+ * rest of buf holds anything; of a write or discard, the failing page and those after it are as
+ * before. */
 int uz_read(struct uz_worker *worker, uint64_t off, size_t len, void *buf);
 int uz_write(struct uz_worker *worker, uint64_t off, size_t len, const void *buf);
 int uz_discard(struct uz_worker *worker, uint64_t off, uint64_t len);

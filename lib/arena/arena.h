@@ -84,16 +84,16 @@ void *uz_arena_unit_meta(struct uz_arena *arena, unsigned npages, size_t size);
 /* Rebuild the allocator: of the units of n pages, those below end[n - 1] for which used() says so
  * are used, all others are cold, and whatever memory lies in those goes back to the kernel. Before
  * uz_arena_start(). 0, or what fallocate(2) returned. */
-typedef bool uz_unit_used(void *private, unsigned npages, uint32_t unit);
+typedef bool uz_unit_used(void *context, unsigned npages, uint32_t unit);
 int uz_arena_restore(struct uz_arena *arena, const uint32_t end[UZ_UNIT_PAGES_MAX],
-		     uz_unit_used *used, void *private);
+		     uz_unit_used *used, void *context);
 
 /* Start the refill thread, which keeps reserve bytes ready, and wait until they are.
- * surplus(private) will be called, from any thread, under no lock, each time that free units beyond
+ * surplus(context) will be called, from any thread, under no lock, each time that free units beyond
  * the reserve pile up: the drain thread then has work for uz_arena_trim_begin(). -ENOMEM, -EAGAIN.
  */
-int uz_arena_start(struct uz_arena *arena, uint64_t reserve, void (*surplus)(void *private),
-		   void *private);
+int uz_arena_start(struct uz_arena *arena, uint64_t reserve, void (*surplus)(void *context),
+		   void *context);
 
 /* Stop and join the refill thread. The ready units stay as they are. */
 void uz_arena_stop(struct uz_arena *arena);

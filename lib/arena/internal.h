@@ -49,8 +49,8 @@ struct uz_arena {
 	_Atomic uint64_t used_max;
 	_Atomic uint64_t dry, failed;
 
-	void (*surplus)(void *private);
-	void *surplus_private;
+	void (*surplus)(void *context);
+	void *surplus_context;
 
 	/* The refill thread sleeps on refill_kick and adds one to refill_done after every batch. */
 	pthread_t refill_thread;

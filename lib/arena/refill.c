@@ -106,7 +106,7 @@ static int refill_batch(struct uz_arena *a, struct area *ar)
 		return err;
 	}
 	if (make_ready(ar, units, count) && a->surplus)
-		a->surplus(a->surplus_private);
+		a->surplus(a->surplus_context);
 	atomic_fetch_add(&a->refill_done, 1);
 	uz_futex_wake(&a->refill_done, INT_MAX);
 	return (int)count;
@@ -152,8 +152,8 @@ void uz_arena_kick_refill(struct uz_arena *a)
 	uz_futex_wake(&a->refill_kick, 1);
 }
 
-int uz_arena_start(struct uz_arena *a, uint64_t reserve, void (*surplus)(void *private),
-		   void *private)
+int uz_arena_start(struct uz_arena *a, uint64_t reserve, void (*surplus)(void *context),
+		   void *context)
 {
 	int err;
 
@@ -165,7 +165,7 @@ int uz_arena_start(struct uz_arena *a, uint64_t reserve, void (*surplus)(void *p
 		ar->target = target < 4 ? 4 : target > ar->nunits ? ar->nunits : (uint32_t)target;
 	}
 	a->surplus = surplus;
-	a->surplus_private = private;
+	a->surplus_context = context;
 	atomic_store(&a->refill_stop, false);
 	err = refill(a);
 	if (err)

@@ -100,15 +100,16 @@ static int punch(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t e
 }
 
 static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_unit_used *used,
-			void *private)
+			void *context)
 {
 	uint32_t gap = 0; /* the first unit after the last used one */
 	int err;
 
 	ar->ready = ar->cold = UNIT_NONE;
 	ar->nready = 0;
+	ar->told = false;
 	for (uint32_t u = 0; u < end; u++) {
-		if (!used(private, ar->npages, u))
+		if (!used(context, ar->npages, u))
 			continue;
 		err = punch(a, ar, gap, u);
 		if (err)
@@ -123,11 +124,11 @@ static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_un
 }
 
 int uz_arena_restore(struct uz_arena *a, const uint32_t end[UZ_UNIT_PAGES_MAX], uz_unit_used *used,
-		     void *private)
+		     void *context)
 {
 	atomic_store(&a->used_pages, 0);
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		int err = restore_area(a, uz_area_of(a, n), end[n - 1], used, private);
+		int err = restore_area(a, uz_area_of(a, n), end[n - 1], used, context);
 
 		if (err)
 			return err;

@@ -205,7 +205,7 @@ void uz_arena_put(struct uz_arena *a, unsigned npages, uint32_t unit)
 	uz_spin_unlock(&ar->lock);
 	uncharge(a, npages);
 	if (tell && a->surplus)
-		a->surplus(a->surplus_private);
+		a->surplus(a->surplus_context);
 }
 
 void uz_arena_set_limit(struct uz_arena *a, uint64_t bytes)

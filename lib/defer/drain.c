@@ -29,7 +29,7 @@ static bool drain_buffer(struct uz_defer *d, struct buffer *b)
 
 	if (count == b->taken)
 		return false;
-	d->ops->drain(d->config.private, b->page, b->taken, count - b->taken);
+	d->ops->drain(d->config.context, b->page, b->taken, count - b->taken);
 	atomic_fetch_add_explicit(&d->drained, count - b->taken, memory_order_release);
 	atomic_fetch_add_explicit(&d->runs, 1, memory_order_relaxed);
 	b->taken = count;

@@ -36,9 +36,9 @@ int uz_pool_claim(struct uz_pool *p, uint64_t off, size_t size)
 	return 0;
 }
 
-static bool is_zspage(void *private, unsigned npages, uint32_t unit)
+static bool is_zspage(void *context, unsigned npages, uint32_t unit)
 {
-	return zspage_of(private, npages, unit)->cls_plus_1 != 0;
+	return zspage_of(context, npages, unit)->cls_plus_1 != 0;
 }
 
 int uz_pool_claim_end(struct uz_pool *p)

@@ -27,6 +27,10 @@ void uz_dispose(struct uz_worker *w, uz_entry e)
 	uz_count_entry(&w->counters, e, -1);
 	if (!uz_entry_has_object(e))
 		return;
+	if (uz_entry_size(e) > UZ_PAGE_SIZE) { /* damaged: there is no such object */
+		count(&w->counters, N_CORRUPT, 1);
+		return;
+	}
 	if (w->store->config.deferred && uz_defer_push(w->producer, e))
 		count(&w->counters, N_PUSHED_BYTES, (int64_t)uz_entry_len(e));
 	else if (uz_pool_release(w->store->pool, uz_entry_off(e)))
@@ -61,9 +65,9 @@ static void sort_by_class(struct uz_store *s, const uint64_t *entries, unsigned 
 	}
 }
 
-static void drain_entries(void *private, const void *buf, unsigned first, unsigned n)
+static void drain_entries(void *context, const void *buf, unsigned first, unsigned n)
 {
-	struct uz_store *s = private;
+	struct uz_store *s = context;
 	const uint64_t *entries = (const uint64_t *)buf + first;
 	uint64_t bytes = 0, bad = 0;
 	unsigned from = 0;

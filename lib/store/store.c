@@ -9,9 +9,9 @@
 
 #include "store/internal.h"
 
-static void on_surplus(void *private)
+static void on_surplus(void *context)
 {
-	struct uz_store *s = private;
+	struct uz_store *s = context;
 
 	uz_defer_kick(s->defer);
 }
@@ -21,7 +21,7 @@ static int start(struct uz_store *s)
 {
 	struct uz_defer_config defer = {
 		.ops = &uz_store_defer_ops,
-		.private = s,
+		.context = s,
 		.spares = s->config.defer_spares,
 		.max_age_ms = s->config.defer_age_ms,
 		.arena = s->config.arena,
@@ -72,8 +72,8 @@ void uz_store_free(struct uz_store *s)
 	if (!s)
 		return;
 	assert(!s->workers);
+	uz_arena_stop(s->config.arena); /* first: the refill thread tells s->defer of surplus */
 	uz_defer_free(s->defer);
-	uz_arena_stop(s->config.arena);
 	uz_pool_free(s->pool);
 	pthread_mutex_destroy(&s->sweep_lock);
 	free(s);

@@ -22,7 +22,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "arena/arena.h"
+#include "arena/internal.h"
 #include "base/futex.h"
 
 #define PAGE	  UZ_PAGE_SIZE
@@ -57,9 +57,9 @@ static struct uz_arena *new_arena(void)
 	return a;
 }
 
-static void count_surplus(void *private)
+static void count_surplus(void *context)
 {
-	atomic_fetch_add((_Atomic unsigned *)private, 1);
+	atomic_fetch_add((_Atomic unsigned *)context, 1);
 }
 
 static struct uz_arena *started_arena(void)
@@ -371,8 +371,37 @@ static void model_init(struct model *m, struct uz_arena *a)
 		m->used[n] = calloc(uz_arena_nunits(a, n), sizeof(bool));
 }
 
+static uint32_t list_length(const struct area *ar, uint32_t unit)
+{
+	uint32_t n = 0;
+
+	for (; unit != UNIT_NONE && n <= ar->nunits; unit = ar->next[unit])
+		n++;
+	return n;
+}
+
+/* The arena has been stopped, so that nothing is in transit: every unit is used, ready or cold. */
+static void check_accounts(const struct model *m)
+{
+	for (unsigned n = 1; n <= SIZES; n++) {
+		const struct area *ar = &m->arena->areas[n - 1];
+		uint32_t used = 0;
+
+		for (uint32_t u = 0; u < ar->nunits; u++)
+			used += m->used[n][u];
+		assert_int_equal(list_length(ar, ar->ready), ar->nready);
+		assert_int_equal(used + ar->nready + list_length(ar, ar->cold) + ar->nunits -
+					 ar->fresh,
+				 ar->nunits);
+	}
+}
+
+/* Stop and free the arena, too. */
 static void model_done(struct model *m)
 {
+	uz_arena_stop(m->arena);
+	check_accounts(m);
+	uz_arena_free(m->arena);
 	for (unsigned n = 1; n <= SIZES; n++)
 		free(m->used[n]);
 }
@@ -422,19 +451,24 @@ static int64_t get_patiently(struct uz_arena *a, unsigned npages)
 	return got;
 }
 
-static void model_get(struct model *m, unsigned npages)
+static void model_took(struct model *m, struct unit u)
 {
-	int64_t got = get_patiently(m->arena, npages);
-	struct unit u = {npages, (uint32_t)got};
-
-	assert_in_range(got, 0, uz_arena_nunits(m->arena, npages) - 1);
-	assert_false(m->used[npages][got]);
-	m->used[npages][got] = true;
+	assert_true(u.number < uz_arena_nunits(m->arena, u.npages));
+	assert_false(m->used[u.npages][u.number]);
+	m->used[u.npages][u.number] = true;
 	m->held[m->nheld++] = u;
-	m->pages += npages;
+	m->pages += u.npages;
 	if (m->pages > m->max)
 		m->max = m->pages;
 	stamp(m->arena, u);
+}
+
+static void model_get(struct model *m, unsigned npages)
+{
+	int64_t got = get_patiently(m->arena, npages);
+
+	assert_true(got >= 0);
+	model_took(m, (struct unit){npages, (uint32_t)got});
 }
 
 static void model_put(struct model *m, unsigned i)
@@ -505,7 +539,6 @@ static void test_units(void **state)
 	for (unsigned i = 0; i < m.nheld; i++)
 		assert_true(stamped(a, m.held[i]));
 	model_done(&m);
-	stop_and_free(a);
 }
 
 /* All that was used goes back to the kernel, down to the reserve; what it will not have stays
@@ -541,7 +574,60 @@ static void test_trim(void **state)
 		calls = 0;
 	}
 	model_done(&m);
-	stop_and_free(a);
+}
+
+/* Have exactly the units [from, to) of n pages be surplus: those above the target that were put
+ * back last. */
+static void make_surplus(struct model *m, unsigned n, uint32_t from, uint32_t to)
+{
+	struct area *ar = &m->arena->areas[n - 1];
+
+	for (unsigned i = 0; i < m->nheld && ar->nready < ar->target;) {
+		struct unit u = m->held[i];
+
+		if (u.npages == n && (u.number < from || u.number >= to))
+			model_put(m, i);
+		else
+			i++;
+	}
+	assert_int_equal(ar->nready, ar->target);
+	for (uint32_t number = from; number < to; number++) {
+		unsigned i = 0;
+
+		while (m->held[i].npages != n || m->held[i].number != number)
+			assert_true(++i < m->nheld);
+		model_put(m, i);
+	}
+}
+
+/* Neighbours leave in one extent, but not those that are neighbours only by number. */
+static void test_trim_extents(void **state)
+{
+	struct model m;
+	struct uz_extent e[4];
+
+	model_init(&m, new_arena());
+	assert_int_equal(uz_arena_start(m.arena, RESERVE, NULL, NULL), 0);
+	for (unsigned n = 1; n <= 3; n++) {
+		for (unsigned i = 0; i < 1000; i++)
+			model_get(&m, n);
+	}
+	uz_arena_stop(m.arena); /* no refill comes between */
+	for (unsigned n = 1; n <= 3; n++) {
+		while (m.arena->areas[n - 1].nready > 0)
+			model_get(&m, n);
+		make_surplus(&m, n, n * 100, (n + 1) * 100);
+	}
+	assert_int_equal(uz_arena_trim_begin(m.arena, e, 4), 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(e[i].npages, i + 1);
+		assert_int_equal(e[i].first, (i + 1) * 100);
+		assert_int_equal(e[i].count, 100);
+		assert_int_equal(punch(m.arena, &e[i]), 0);
+		uz_arena_trim_end(m.arena, &e[i], true);
+	}
+	assert_int_equal(uz_arena_trim_begin(m.arena, e, 4), 0);
+	model_done(&m);
 }
 
 /* However refilling and putting interleave, surplus is not left without anyone's being told. */
@@ -576,7 +662,6 @@ static void test_surplus_is_told(void **state)
 			;
 	}
 	model_done(&m);
-	stop_and_free(a);
 }
 
 /* --- the limit --- */
@@ -613,7 +698,6 @@ static void test_limit(void **state)
 		model_get(&m, 1 + below(SIZES));
 	model_check(&m);
 	model_done(&m);
-	stop_and_free(a);
 }
 
 struct too_much {
@@ -659,7 +743,6 @@ static void test_limit_is_exact(void **state)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(t.complaints, 0);
 	model_done(&m);
-	stop_and_free(t.arena);
 }
 
 /* --- a dry reserve --- */
@@ -831,15 +914,12 @@ static void test_no_memory(void **state)
 		took = (uz_now_ns() - start) / UZ_NSEC_PER_MSEC;
 		if (got < 0)
 			break;
-		m.held[m.nheld++] = (struct unit){4, (uint32_t)got};
-		stamp(a, m.held[m.nheld - 1]);
-		m.pages += 4;
+		model_took(&m, (struct unit){4, (uint32_t)got});
 	}
-	m.max = stat_of(a).used_max;
 	assert_int_equal(got, -ENOMEM);
 	assert_in_range(took, UZ_ARENA_WAIT_MS, UZ_ARENA_WAIT_MS + 500);
 	assert_int_equal(stat_of(a).failed, 1);
-	model_check(&m);
+	assert_int_equal(stat_of(a).used_pages, m.pages);
 	assert_true(file_memory(a) >= 7 * MIB);
 
 	/* Memory that comes back is found again, by hand and through the kernel. */
@@ -853,14 +933,13 @@ static void test_no_memory(void **state)
 		model_get(&m, 8);
 	assert_int_equal(stat_of(a).failed, 1);
 	model_done(&m);
-	stop_and_free(a);
 }
 
 /* --- rebuilding --- */
 
-static bool is_used(void *private, unsigned npages, uint32_t unit)
+static bool is_used(void *context, unsigned npages, uint32_t unit)
 {
-	struct model *m = private;
+	struct model *m = context;
 
 	return m->used[npages][unit];
 }
@@ -877,7 +956,7 @@ static void test_restore(void **state)
 		while (m.nheld < HELD_MAX)
 			model_get(&m, 1 + below(SIZES));
 		assert_int_equal(uz_arena_attach(uz_arena_fd(a), &b), 0);
-		stop_and_free(a);
+		uz_arena_stop(a);
 
 		model_init(&n, b);
 		for (unsigned i = 0; i < m.nheld; i++) {
@@ -906,7 +985,6 @@ static void test_restore(void **state)
 		model_check(&n);
 		model_done(&m);
 		model_done(&n);
-		stop_and_free(b);
 	}
 }
 
@@ -943,6 +1021,7 @@ int main(void)
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_units),
 		cmocka_unit_test(test_trim),
+		cmocka_unit_test(test_trim_extents),
 		cmocka_unit_test(test_surplus_is_told),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_limit_is_exact),

@@ -70,7 +70,7 @@ static void wait_at_gate(void)
 	atomic_store(&books.waiting, 0);
 }
 
-static void drain(void *private, const void *buf, unsigned first, unsigned count)
+static void drain(void *context, const void *buf, unsigned first, unsigned count)
 {
 	pid_t none = 0, tid = gettid();
 
@@ -126,7 +126,7 @@ static void open_gate(void)
 static struct uz_defer *new_defer(unsigned spares, unsigned max_age_ms)
 {
 	struct uz_defer_config config = {
-		.ops = &ops, .private = &books, .spares = spares, .max_age_ms = max_age_ms};
+		.ops = &ops, .context = &books, .spares = spares, .max_age_ms = max_age_ms};
 	struct uz_defer *d;
 
 	assert_int_equal(uz_defer_new(&config, &d), 0);
@@ -434,7 +434,7 @@ struct track {
 
 static struct track tracks[FLUSH_PRODUCERS];
 
-static void drain_track(void *private, const void *buf, unsigned first, unsigned count)
+static void drain_track(void *context, const void *buf, unsigned first, unsigned count)
 {
 	for (unsigned i = first; i < first + count; i++) {
 		uint64_t value = ((const uint64_t *)buf)[i];
@@ -757,7 +757,7 @@ static void stay_on_cpu0(void)
 	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
 }
 
-static void drain_nothing(void *private, const void *buf, unsigned first, unsigned count)
+static void drain_nothing(void *context, const void *buf, unsigned first, unsigned count)
 {
 }
 
@@ -840,9 +840,9 @@ struct trimmer {
 	uint32_t units[UNITS]; /* of one page */
 };
 
-static void kick(void *private)
+static void kick(void *context)
 {
-	struct trimmer *t = private;
+	struct trimmer *t = context;
 
 	uz_defer_kick(t->d);
 }
@@ -850,7 +850,7 @@ static void kick(void *private)
 static void trimmer_init(struct trimmer *t, struct uz_arena *a)
 {
 	struct uz_defer_config config = {
-		.ops = &ops, .private = &books, .spares = 4, .max_age_ms = 5, .arena = a};
+		.ops = &ops, .context = &books, .spares = 4, .max_age_ms = 5, .arena = a};
 
 	open_books(PER_PAGE, false);
 	t->arena = a;
