@@ -75,7 +75,7 @@ static void drain(void *context, const void *buf, unsigned first, unsigned count
 	pid_t none = 0, tid = gettid();
 
 	wait_at_gate();
-	if (private != &books || !count || first + count > books.capacity)
+	if (context != &books || !count || first + count > books.capacity)
 		atomic_fetch_add(&books.complaints, 1);
 	if (!atomic_compare_exchange_strong(&books.tid, &none, tid) && none != tid)
 		atomic_fetch_add(&books.complaints, 1);
