@@ -117,7 +117,7 @@ int attach_swapoff(const char *dev)
 int64_t attach_swap_used(const char *dev)
 {
 	FILE *f = fopen("/proc/swaps", "re");
-	char line[PATH_MAX], name[PATH_MAX];
+	char line[4096], name[4096];
 	int64_t used = -ENOENT;
 	long long kib;
 
@@ -125,7 +125,7 @@ int64_t attach_swap_used(const char *dev)
 		return -errno;
 	while (used < 0 && fgets(line, sizeof(line), f)) {
 		/* Filename Type Size Used Priority; the heading has no numbers. */
-		if (sscanf(line, "%s %*s %*s %lld", name, &kib) == 2 && !strcmp(name, dev))
+		if (sscanf(line, "%4095s %*s %*s %lld", name, &kib) == 2 && !strcmp(name, dev))
 			used = kib * 1024;
 	}
 	fclose(f);

@@ -68,8 +68,8 @@ static bool set_size(struct config_reader *r, const struct config_key *k,
 		     const struct toml_item *item)
 {
 	const char *wrong = NULL;
-	uint64_t bytes;
-	bool over_ram;
+	uint64_t bytes = 0;
+	bool over_ram = false;
 
 	if (!eval_size(r, k, item, &bytes, &over_ram))
 		return false;

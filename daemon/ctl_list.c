@@ -109,7 +109,10 @@ int ctl_list(const struct ctl_args *args)
 	if (count < 0 && errno != ENOENT) /* the directory comes with the first device */
 		status = ctl_fail(ctl_rundir(), "cannot read", -errno);
 	for (int i = 0; i < count; i++) {
-		status = add_device(table, entries[i]->d_name, args) ?: status;
+		int result = add_device(table, entries[i]->d_name, args);
+
+		if (result != EXIT_SUCCESS)
+			status = result;
 		free(entries[i]);
 	}
 	free(entries);

@@ -120,7 +120,7 @@ static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 {
 	struct uz_store *s = w->store;
 	uz_entry e = atomic_load_explicit(&s->table[slot], memory_order_acquire);
-	uint32_t sum;
+	uint32_t sum = 0;
 	int err;
 
 	if (!(e & UZ_ENTRY_LOCK) && !uz_entry_has_object(e))
@@ -245,7 +245,7 @@ int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page)
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf)
 {
 	uz_entry old = uz_slot_lock(w->store, slot), e;
-	uint32_t sum;
+	uint32_t sum = 0;
 	int err;
 
 	if (!old && !buf) { /* it is zero already */

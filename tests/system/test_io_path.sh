@@ -23,17 +23,17 @@ server=$(pgrep -P "$(daemon_pid "$DEV")")
 
 # Page faults of the worker threads so far: minor and major.
 faults() {
-	local task
-	for task in "/proc/$server/task/"*; do
-		[[ $(<"$task/comm") != uz-worker ]] || cut -d' ' -f10,12 "$task/stat"
-	done | awk '{ minor += $1; major += $2; n++ } END { if (!n) exit 1; print minor, major }'
+    local task
+    for task in "/proc/$server/task/"*; do
+        [[ $(<"$task/comm") != uz-worker ]] || cut -d' ' -f10,12 "$task/stat"
+    done | awk '{ minor += $1; major += $2; n++ } END { if (!n) exit 1; print minor, major }'
 }
 
 # load RW COMPRESSIBLE-PERCENT
 load() {
-	fio --name=load --filename="$disk" --allow_file_create=0 --fallocate=none --direct=1 --rw="$1" --bsrange=512-256k \
-		--size=400M --io_size=200M --ioengine=libaio --iodepth=32 --refill_buffers --buffer_compress_percentage="$2" \
-		--output="$T/fio.txt"
+    fio --name=load --filename="$disk" --allow_file_create=0 --fallocate=none --direct=1 --rw="$1" --bsrange=512-256k \
+        --size=400M --io_size=200M --ioengine=libaio --iodepth=32 --refill_buffers --buffer_compress_percentage="$2" \
+        --output="$T/fio.txt"
 }
 
 cat "/run/uzram/$DEV/mm_stat" >/dev/null

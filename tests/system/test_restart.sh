@@ -20,13 +20,13 @@ EOT
 supervisor=$(daemon_pid "$DEV")
 
 fio --name=verify --filename="/dev/uzram/$DEV" --direct=1 --rw=randrw --bsrange=4k-256k --ioengine=libaio --iodepth=32 \
-	--size=256M --time_based --runtime=15 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --verify_state_save=0 \
-	--buffer_compress_percentage=60 --output="$T/fio.txt" &
+    --size=256M --time_based --runtime=15 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --verify_state_save=0 \
+    --buffer_compress_percentage=60 --output="$T/fio.txt" &
 fio=$!
 kills=0
 while kill -0 $fio 2>/dev/null; do
-	sleep "0.$((RANDOM % 30 + 10))"
-	pkill -KILL -P "$supervisor" && kills=$((kills + 1))
+    sleep "0.$((RANDOM % 30 + 10))"
+    pkill -KILL -P "$supervisor" && kills=$((kills + 1))
 done
 wait $fio || fail "fio: $(cat "$T/fio.txt")"
 say "$kills servers killed"

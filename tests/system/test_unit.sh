@@ -17,7 +17,7 @@ systemd-analyze verify --man=no "$unit" >"$T/verify" 2>&1 || fail "verify: $(cat
 
 # 2.9 of 10; the unit has the reasons why not less.
 systemd-analyze security --no-pager --offline=yes --threshold=29 "$unit" >"$T/security" ||
-	fail "$(tail -n 1 "$T/security")"
+    fail "$(tail -n 1 "$T/security")"
 
 # Each of these would hide the daemon's mounts from everybody else.
 private='ProtectSystem|ProtectHome|ProtectProc|ProcSubset|ProtectKernel[A-Z][a-z]*|ProtectControlGroups|PrivateTmp|'

@@ -12,34 +12,34 @@ export UZRAM_RUNDIR=$T/run
 
 # device NAME: make the control files of one, as its daemon would show them.
 device() {
-	local dir=$UZRAM_RUNDIR/$1
-	mkdir -p "$dir"
-	echo 8589934592 >"$dir/disksize"
-	echo '[lz4] zstd' >"$dir/comp_algorithm"
-	echo 2 >"$dir/max_comp_streams"
-	echo none >"$dir/block_device"
-	echo 4711 >"$dir/pid"
-	printf '%8llu %8llu %8llu %8llu %8llu %8llu %8llu %8llu %8llu\n' \
-		1610612736 402653184 412090368 4294967296 536870912 11 22 33 44 >"$dir/mm_stat"
-	printf '%8llu %8llu %8llu %8llu\n' 55 66 77 88 >"$dir/io_stat"
-	echo '1000 900 7 100 12595 64 9' >"$dir/defer_stat"
-	: >"$dir/compact"
-	: >"$dir/flush"
+    local dir=$UZRAM_RUNDIR/$1
+    mkdir -p "$dir"
+    echo 8589934592 >"$dir/disksize"
+    echo '[lz4] zstd' >"$dir/comp_algorithm"
+    echo 2 >"$dir/max_comp_streams"
+    echo none >"$dir/block_device"
+    echo 4711 >"$dir/pid"
+    printf '%8llu %8llu %8llu %8llu %8llu %8llu %8llu %8llu %8llu\n' \
+        1610612736 402653184 412090368 4294967296 536870912 11 22 33 44 >"$dir/mm_stat"
+    printf '%8llu %8llu %8llu %8llu\n' 55 66 77 88 >"$dir/io_stat"
+    echo '1000 900 7 100 12595 64 9' >"$dir/defer_stat"
+    : >"$dir/compact"
+    : >"$dir/flush"
 }
 
 # run ARGUMENT...: what uzramctl wrote is in $T/out and $T/err, its status in $status.
 run() {
-	status=0
-	timeout 20 "$UZRAMCTL" "$@" >"$T/out" 2>"$T/err" || status=$?
+    status=0
+    timeout 20 "$UZRAMCTL" "$@" >"$T/out" 2>"$T/err" || status=$?
 }
 
 # expect STATUS out|err TEXT: the last run ended so and wrote exactly that, and nothing to the other stream.
 expect() {
-	local other=err
-	[[ $2 == out ]] || other=out
-	((status == $1)) || fail "status $status instead of $1: $(cat "$T/out" "$T/err")"
-	diff <(printf '%s' "${3:+$3$'\n'}") "$T/$2" || fail "that is not what std$2 should be"
-	[[ ! -s $T/$other ]] || fail "unexpected on std$other: $(cat "$T/$other")"
+    local other=err
+    [[ $2 == out ]] || other=out
+    ((status == $1)) || fail "status $status instead of $1: $(cat "$T/out" "$T/err")"
+    diff <(printf '%s' "${3:+$3$'\n'}") "$T/$2" || fail "that is not what std$2 should be"
+    [[ ! -s $T/$other ]] || fail "unexpected on std$other: $(cat "$T/$other")"
 }
 
 usage_error() { expect 2 err "uzramctl: $1"$'\n'"Try 'uzramctl --help'."; }
@@ -58,8 +58,8 @@ touch "$UZRAM_RUNDIR/stale.lock"
 
 # table STATUS TEXT: the last run ended so and printed this, however wide the columns.
 table() {
-	sed -i 's/  */ /g; s/ $//' "$T/out"
-	expect "$1" out "$2"
+    sed -i 's/  */ /g; s/ $//' "$T/out"
+    expect "$1" out "$2"
 }
 two='swap9 lz4 8G 1.5G 384M 393M 2
 swap10 lz4 8G 1.5G 384M 393M 2'
@@ -87,9 +87,9 @@ EOT
 
 # size BYTES TEXT: how list writes it.
 size() {
-	echo "$1" >"$UZRAM_RUNDIR/swap9/disksize"
-	run list --noheadings
-	[[ $(awk '$1 == "swap9" { print $3 }' "$T/out") == "$2" ]] || fail "$1 is not $2: $(cat "$T/out")"
+    echo "$1" >"$UZRAM_RUNDIR/swap9/disksize"
+    run list --noheadings
+    [[ $(awk '$1 == "swap9" { print $3 }' "$T/out") == "$2" ]] || fail "$1 is not $2: $(cat "$T/out")"
 }
 size 0 0B
 size 1023 1023B
@@ -107,8 +107,8 @@ echo "$block" >"$UZRAM_RUNDIR/swap9/block_device"
 # in_use MOUNT-COMMAND...: what swap9 is in use as, after that command in a mount namespace of its own.
 # shellcheck disable=SC2016 # that is for the inner shell
 in_use() {
-	unshare -m bash -ec '"${@:2}"; "$1" --json' - "$UZRAMCTL" "$@" |
-		"$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["devices"][0]["mountpoint"])'
+    unshare -m bash -ec '"${@:2}"; "$1" --json' - "$UZRAMCTL" "$@" |
+        "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["devices"][0]["mountpoint"])'
 }
 printf 'Filename\tType\tSize\tUsed\tPriority\n%s partition\t8388604\t1024000\t-2\n' "$block" >"$T/swaps"
 [[ $(in_use mount --bind "$T/swaps" /proc/swaps) == '[SWAP]' ]] || fail "swap is not shown as such"
@@ -163,9 +163,9 @@ grep -Eq '^  limit: +none$' "$T/out" || fail "no limit: $(cat "$T/out")"
 # ---- compact, flush ----
 
 for verb in compact flush; do
-	run "$verb" swap9
-	expect 0 out ''
-	[[ $(cat "$UZRAM_RUNDIR/swap9/$verb") == 1 ]] || fail "$verb has written nothing"
+    run "$verb" swap9
+    expect 0 out ''
+    [[ $(cat "$UZRAM_RUNDIR/swap9/$verb") == 1 ]] || fail "$verb has written nothing"
 done
 ln -sf /dev/full "$UZRAM_RUNDIR/swap9/flush"
 run flush swap9
@@ -177,10 +177,10 @@ stop=$UZRAM_RUNDIR/swap9/stop
 
 # serve DELAY: a process that is swap9's; it ends DELAY seconds after it was asked to.
 serve() {
-	rm -f "$stop"
-	mkfifo "$stop"
-	bash -c 'read -rn 1 request <"$1"; [[ $request == 1 ]] && sleep "$2"' - "$stop" "$1" &
-	echo $! >"$UZRAM_RUNDIR/swap9/pid"
+    rm -f "$stop"
+    mkfifo "$stop"
+    bash -c 'read -rn 1 request <"$1"; [[ $request == 1 ]] && sleep "$2"' - "$stop" "$1" &
+    echo $! >"$UZRAM_RUNDIR/swap9/pid"
 }
 
 serve 0.7
@@ -212,10 +212,10 @@ expect 1 err 'uzramctl: swap9: cannot watch its daemon: No such process'
 # ---- what is not there, or not right ----
 
 for verb in stat compact flush stop; do
-	for name in swap8 stale stale.lock ../run/swap9 .; do
-		run "$verb" "$name"
-		expect 3 err "uzramctl: $name: no such device (is uzramd@$name running?)"
-	done
+    for name in swap8 stale stale.lock ../run/swap9 .; do
+        run "$verb" "$name"
+        expect 3 err "uzramctl: $name: no such device (is uzramd@$name running?)"
+    done
 done
 
 # One bad device doesn't hide the other.
@@ -232,7 +232,7 @@ grep -Eq '^uzramctl [0-9]+\.[0-9]+' "$T/out"
 run --help
 ((status == 0)) || fail "--help ended with $status"
 for word in list stat compact flush stop --bytes --json --noheadings --timeout --help --version; do
-	grep -qe "$word" "$T/out" || fail "--help does not mention $word"
+    grep -qe "$word" "$T/out" || fail "--help does not mention $word"
 done
 run format
 usage_error 'unknown verb: format'
@@ -245,8 +245,8 @@ usage_error 'one argument too many: swap9'
 run stat --json swap9
 usage_error 'not an option of this verb: --json'
 for seconds in soon -1 '' 99999999999; do
-	run stop --timeout "$seconds" swap9
-	usage_error "not a number of seconds: $seconds"
+    run stop --timeout "$seconds" swap9
+    usage_error "not a number of seconds: $seconds"
 done
 run --nonsense
 ((status == 2)) || fail "an unknown option ended with $status"
