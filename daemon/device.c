@@ -154,6 +154,8 @@ int device_claim(struct device *d, const struct config *config)
 
 void device_release(struct device *d)
 {
+	/* Still mounted only if the start failed; with its connection closed this asks nobody. */
+	umount2(d->dir, MNT_DETACH);
 	rmdir(d->dir);
 	unlink(d->lock);
 	close(d->lock_fd);

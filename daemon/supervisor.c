@@ -44,8 +44,9 @@ struct supervisor {
 	int refused;	   /* -errno: why it could not stop, while it will be tried again */
 	bool stop_by_file; /* ... and waits for an answer */
 	unsigned restarts;
-	uint64_t started_ms;
-	bool watchdog; /* systemd has one, and wants to hear of us */
+	uint64_t started_ms; /* of the server */
+	uint64_t tick_ms;    /* when the next tick is due */
+	bool watchdog;	     /* systemd has one, and wants to hear of us */
 };
 
 static uint64_t now_ms(void)
@@ -103,13 +104,16 @@ static void server_died(struct supervisor *s, int status)
 	int err;
 
 	s->server = 0;
-	if (!s->ready)
-		return; /* it has said why */
+	describe_death(status, how, sizeof(how));
+	if (!s->ready) {
+		if (!WIFEXITED(status)) /* else it has said why, or we have told it to */
+			log_error("the server was %s before it served", how);
+		return;
+	}
 	s->restarts++;
 	if (now_ms() - s->started_ms < CRASH_LOOP_MS)
 		usleep(CRASH_LOOP_MS * 1000);
 	err = start_server(s);
-	describe_death(status, how, sizeof(how));
 	log_error("the server was %s; %s", how,
 		  err ? strerror(-err) : "started another, nothing is lost");
 }
@@ -122,6 +126,11 @@ static void status_line(struct supervisor *s)
 	double compressed = (double)atomic_load(&s->shared->compr_bytes);
 	double used = (double)atomic_load(&s->shared->mem_used);
 
+	if (s->refused) {
+		sd_notifyf(0, "STATUS=%s can't stop yet, and serves on: still in use (%s)",
+			   s->config->name, strerror(-s->refused));
+		return;
+	}
 	sd_notifyf(0,
 		   "STATUS=%s: %.1f MiB stored, %.1f MiB compressed, %.1f MiB used, ratio %.2f, %u "
 		   "restarts",
@@ -148,8 +157,11 @@ static void check_heartbeat(struct supervisor *s)
 
 static void tick(struct supervisor *s)
 {
-	if (!s->ready)
+	if (!s->ready || now_ms() < s->tick_ms)
 		return;
+	s->tick_ms = now_ms() + TICK_MS;
+	if (!s->server)
+		start_server(s); /* there was no memory to fork when the last one died */
 	check_heartbeat(s);
 	status_line(s);
 	if (s->watchdog)
@@ -246,8 +258,11 @@ static int prepare(struct supervisor *s)
 	s->shared = mmap(NULL, sizeof(*s->shared), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s->signals < 0 || s->shared == MAP_FAILED ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->socket) < 0)
-		return -errno;
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->socket) < 0) {
+		err = -errno;
+		log_error("can't start: %s", strerror(-err));
+		return err;
+	}
 	s->shared->since = time(NULL);
 	s->watchdog = sd_watchdog_enabled(0, NULL) > 0;
 	err = uz_arena_new(s->config->size, &arena);
@@ -257,9 +272,12 @@ static int prepare(struct supervisor *s)
 	}
 	/* The memory lives on through the descriptor; only servers map it. */
 	s->arena_fd = fcntl(uz_arena_fd(arena), F_DUPFD_CLOEXEC, 0);
+	err = s->arena_fd < 0 ? -errno : 0;
 	uz_arena_free(arena);
-	if (s->arena_fd < 0)
-		return -errno;
+	if (err) {
+		log_error("can't keep the arena: %s", strerror(-err));
+		return err;
+	}
 	process_protect();
 	err = process_lock_memory();
 	if (err)
