@@ -10,6 +10,7 @@
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,8 +18,6 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#include <stdio.h>
 
 #include "fuse_ops.h"
 #include "log.h"
@@ -156,7 +155,7 @@ static int thread_init(struct fuse_thread *t, const struct fuse_mount *m, int fd
 {
 	char *argv[] = {(char[]){"uzramd"}, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	struct fuse_buf init = {.mem = t->request, .size = m->init_len};
+	struct fuse_buf init = {.size = m->init_len};
 
 	t->request = touched(REQUEST_MAX);
 	t->reply = touched(FUSE_OPS_IO_MAX);
