@@ -24,6 +24,7 @@
 
 #include "arena/internal.h"
 #include "base/futex.h"
+#include "model/pages.h"
 
 #define PAGE	  UZ_PAGE_SIZE
 #define MIB	  (UINT64_C(1) << 20)
@@ -32,21 +33,12 @@
 #define SIZES	  UZ_UNIT_PAGES_MAX
 #define UNTOUCHED ((struct uz_arena *)0x1)
 
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = (*state += 0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
 /* The main thread's. */
 static unsigned below(unsigned n)
 {
-	static uint64_t state = 1;
+	static struct rng rng = {.state = 1};
 
-	return (unsigned)(next_random(&state) % n);
+	return (unsigned)rng_below(&rng, n);
 }
 
 static struct uz_arena *new_arena(void)
@@ -752,7 +744,7 @@ static void test_limit_is_exact(void **state)
 
 struct getter {
 	struct uz_arena *arena;
-	uint64_t rng;
+	struct rng rng;
 	unsigned npages; /* 0: any */
 	unsigned failed, complaints;
 	struct unit held[GETTER_KEEP];
@@ -764,7 +756,7 @@ static void *get_and_keep(void *arg)
 	struct getter *g = arg;
 
 	while (g->nheld + g->failed < GETTER_KEEP) {
-		unsigned n = g->npages ? g->npages : 1 + next_random(&g->rng) % SIZES;
+		unsigned n = g->npages ? g->npages : 1 + rng_next(&g->rng) % SIZES;
 		int64_t got = uz_arena_get(g->arena, n);
 		struct unit u = {n, (uint32_t)got};
 
@@ -814,7 +806,7 @@ static void test_dry(void **state)
 	unsigned failed = 0;
 
 	for (unsigned i = 0; i < GETTERS; i++)
-		getters[i] = (struct getter){.arena = a, .rng = i, .npages = i % 3 * 4};
+		getters[i] = (struct getter){.arena = a, .rng = {.state = i}, .npages = i % 3 * 4};
 	run_getters(getters, get_and_keep);
 	for (unsigned i = 0; i < GETTERS; i++) {
 		failed += getters[i].failed;

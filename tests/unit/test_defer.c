@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "arena/arena.h"
+#include "arena/internal.h"
 #include "base/futex.h"
 #include "uzram/defer.h"
 
@@ -268,7 +268,7 @@ static void test_many_producers(void **state)
 		bool queued;
 		uint64_t values;
 	} cases[] = {
-		{PER_PAGE, 64, false, VALUES}, {PER_PAGE, 1, false, VALUES / 8},
+		{PER_PAGE, 64, false, VALUES / 2}, {PER_PAGE, 1, false, VALUES / 8},
 		{3, 8, true, VALUES / 32},     {1, 2, true, VALUES / 64},
 		{1, 1, false, VALUES / 64},
 	};
@@ -414,6 +414,41 @@ static void test_idle(void **state)
 	uz_defer_producer_free(p);
 	uz_defer_free(d);
 	close_books(3);
+}
+
+/* A push at the moment the thread falls asleep without a timer is not missed. The thread takes a
+ * while for its last look round, as it has many producers to look at, the latest first. */
+static void test_push_against_idle(void **state)
+{
+	enum { IDLERS = 2000 };
+	static struct uz_defer_producer *idlers[IDLERS];
+	uint64_t end = uz_now_ns() + UZ_NSEC_PER_SEC, value = 0;
+	struct uz_defer_producer *p;
+	struct uz_defer *d;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(1, 1);
+	for (unsigned i = 0; i < IDLERS; i++)
+		idlers[i] = new_producer(d);
+	p = new_producer(d);
+	for (uint64_t now = uz_now_ns(), then; now < end; now = uz_now_ns()) {
+		while (!uz_defer_push(p, value))
+			;
+		value++;
+		while (books.total < value) {
+			if (uz_now_ns() - now > 5 * UZ_NSEC_PER_SEC)
+				fail_msg("value %" PRIu64 " is forgotten", value - 1);
+		}
+		/* It goes to sleep one period after it has drained something. */
+		then = uz_now_ns() + UZ_NSEC_PER_MSEC + value * 7919 % 300000;
+		while (uz_now_ns() < then)
+			;
+	}
+	for (unsigned i = 0; i < IDLERS; i++)
+		uz_defer_producer_free(idlers[i]);
+	uz_defer_producer_free(p);
+	uz_defer_free(d);
+	close_books(value);
 }
 
 /* --- flush --- */
@@ -947,12 +982,22 @@ static void test_trim_in_a_row(void **state)
 	trimmer_done(&t);
 }
 
-/* Stopped in the midst of it: every unit is accounted for. */
+static uint32_t list_length(const struct area *ar, uint32_t unit)
+{
+	uint32_t n = 0;
+
+	for (; unit != UNIT_NONE && n <= ar->nunits; unit = ar->next[unit])
+		n++;
+	return n;
+}
+
+/* Stopped in the midst of it: no unit stays in transit. */
 static void test_trim_and_stop(void **state)
 {
 	for (unsigned round = 0; round < 3; round++) {
 		struct trimmer t;
 		struct uz_arena *a;
+		const struct area *ar;
 		struct uz_arena_stat st;
 
 		assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
@@ -964,6 +1009,9 @@ static void test_trim_and_stop(void **state)
 		st = arena_stat(&t);
 		assert_int_equal(file_memory(&t),
 				 st.table_bytes + (st.used_pages + st.ready_pages) * PAGE);
+		ar = &a->areas[0];
+		assert_int_equal(list_length(ar, ar->ready), ar->nready);
+		assert_int_equal(ar->nready + list_length(ar, ar->cold) + UNITS / 2, ar->fresh);
 		uz_arena_free(a);
 	}
 }
@@ -991,6 +1039,7 @@ static struct uz_arena *sealable_arena(void)
 static void test_trim_refused(void **state)
 {
 	struct trimmer t;
+	struct uz_arena_stat st;
 	unsigned long before;
 
 	trimmer_init(&t, sealable_arena());
@@ -1000,7 +1049,9 @@ static void test_trim_refused(void **state)
 	before = run_time(books.tid);
 	usleep(200 * 1000);
 	assert_int_equal(run_time(books.tid), before);
-	assert_true(arena_stat(&t).ready_pages >= UNITS / 2);
+	st = arena_stat(&t);
+	assert_true(st.ready_pages >= UNITS / 2);
+	assert_int_equal(file_memory(&t), st.table_bytes + (st.used_pages + st.ready_pages) * PAGE);
 	for (unsigned i = 0; i < UNITS; i += 2)
 		assert_true(uz_arena_get(t.arena, 1) >= 0);
 	assert_int_equal(arena_stat(&t).used_pages, UNITS);
@@ -1031,6 +1082,7 @@ int main(void)
 		cmocka_unit_test(test_age),
 		cmocka_unit_test(test_age_while_busy),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_push_against_idle),
 		cmocka_unit_test(test_flush_is_a_barrier),
 		cmocka_unit_test(test_own_buffers),
 		cmocka_unit_test(test_exhausted),

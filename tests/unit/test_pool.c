@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "model/pages.h"
 #include "pool/internal.h"
 
 #define PAGE	 UZ_PAGE_SIZE
@@ -25,21 +26,12 @@
 #define RESERVE	 (UINT64_C(4) << 20)
 #define MAX	 20000 /* objects of a model */
 
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = (*state += 0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
 /* The main thread's. */
 static unsigned below(unsigned n)
 {
-	static uint64_t state = 1;
+	static struct rng rng = {.state = 1};
 
-	return (unsigned)(next_random(&state) % n);
+	return (unsigned)rng_below(&rng, n);
 }
 
 /* --- objects and their contents --- */
@@ -672,7 +664,7 @@ static void test_claim_refuses(void **state)
 
 struct player {
 	struct model *m;
-	uint64_t rng;
+	struct rng rng;
 	uint64_t end_ns;
 	struct object live[THREAD_MAX];
 	unsigned nlive, complaints;
@@ -683,8 +675,8 @@ static void player_alloc(struct player *p)
 	struct object *o = &p->live[p->nlive];
 
 	/* Few classes: the threads meet. */
-	o->size = 1000 + (uint32_t)(next_random(&p->rng) % 4) * 700;
-	o->salt = (uint32_t)next_random(&p->rng);
+	o->size = 1000 + (uint32_t)(rng_next(&p->rng) % 4) * 700;
+	o->salt = (uint32_t)rng_next(&p->rng);
 	if (alloc_patiently(p->m->pool, o->size, &o->off)) {
 		p->complaints++;
 		return;
@@ -695,7 +687,7 @@ static void player_alloc(struct player *p)
 
 static void player_release(struct player *p)
 {
-	unsigned i = (unsigned)(next_random(&p->rng) % p->nlive);
+	unsigned i = (unsigned)(rng_next(&p->rng) % p->nlive);
 
 	if (!intact(p->m->arena, &p->live[i]) || uz_pool_release(p->m->pool, p->live[i].off))
 		p->complaints++;
@@ -723,7 +715,7 @@ static void *play(void *arg)
 	struct player *p = arg;
 
 	while (uz_now_ns() < p->end_ns) {
-		unsigned want = (unsigned)(next_random(&p->rng) % THREAD_MAX);
+		unsigned want = (unsigned)(rng_next(&p->rng) % THREAD_MAX);
 
 		while (p->nlive < want && !p->complaints)
 			player_alloc(p);
@@ -782,7 +774,7 @@ static void test_threads(void **state)
 
 	model_init(&m);
 	for (unsigned i = 0; i < THREADS; i++)
-		players[i] = (struct player){.rng = i};
+		players[i] = (struct player){.rng = {.state = i}};
 	for (unsigned i = 0; i < 1000; i++)
 		model_alloc(&m, 1000 + i % 4 * 700);
 	for (unsigned i = 0; i < 600; i++)
