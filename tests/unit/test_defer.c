@@ -269,7 +269,7 @@ static void test_many_producers(void **state)
 		uint64_t values;
 	} cases[] = {
 		{PER_PAGE, 64, false, VALUES / 2}, {PER_PAGE, 1, false, VALUES / 8},
-		{3, 8, true, VALUES / 32},     {1, 2, true, VALUES / 64},
+		{3, 8, true, VALUES / 32},	   {1, 2, true, VALUES / 64},
 		{1, 1, false, VALUES / 64},
 	};
 
@@ -451,6 +451,33 @@ static void test_push_against_idle(void **state)
 	close_books(value);
 }
 
+/* --- interruptions --- */
+
+static void stay_on_cpu0(void)
+{
+	cpu_set_t cpu;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
+}
+
+/* Take CPU 0 from those who stay on it, between any two instructions, until the time at arg. */
+static void *interrupt(void *arg)
+{
+	uint64_t end_ns = *(uint64_t *)arg;
+
+	stay_on_cpu0();
+	while (uz_now_ns() < end_ns) {
+		uint64_t end = uz_now_ns() + 100 * 1000;
+
+		while (uz_now_ns() < end)
+			;
+		usleep(50);
+	}
+	return NULL;
+}
+
 /* --- flush --- */
 
 #define FLUSH_PRODUCERS 3
@@ -493,6 +520,7 @@ static void *push_track(void *arg)
 	struct uz_defer_producer *p;
 	uint64_t n = 0;
 
+	stay_on_cpu0();
 	if (uz_defer_producer_new(t->d, &p))
 		atomic_fetch_add(&t->complaints, 1);
 	else {
@@ -535,7 +563,7 @@ static void check_flush(unsigned capacity, bool queued)
 {
 	static const struct uz_defer_ops track_ops = {.push = push, .drain = drain_track};
 	struct uz_defer_config config = {.ops = &track_ops, .spares = 16, .max_age_ms = 1};
-	pthread_t threads[FLUSH_PRODUCERS + 2];
+	pthread_t threads[FLUSH_PRODUCERS + 2], noise;
 	uint64_t end_ns = uz_now_ns() + UZ_NSEC_PER_SEC / 2;
 	struct uz_defer *d;
 
@@ -547,12 +575,14 @@ static void check_flush(unsigned capacity, bool queued)
 		tracks[i].id = i;
 		tracks[i].end_ns = end_ns;
 	}
+	assert_int_equal(pthread_create(&noise, NULL, interrupt, &end_ns), 0);
 	for (unsigned i = 0; i < FLUSH_PRODUCERS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, push_track, &tracks[i]), 0);
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[FLUSH_PRODUCERS + i], NULL, flush_tracks,
 						tracks),
 				 0);
+	pthread_join(noise, NULL);
 	for (unsigned i = 0; i < FLUSH_PRODUCERS + 2; i++)
 		pthread_join(threads[i], NULL);
 	uz_defer_flush(d);
@@ -783,15 +813,6 @@ struct hammer {
 	uint64_t pushed;
 };
 
-static void stay_on_cpu0(void)
-{
-	cpu_set_t cpu;
-
-	CPU_ZERO(&cpu);
-	CPU_SET(0, &cpu);
-	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
-}
-
 static void drain_nothing(void *context, const void *buf, unsigned first, unsigned count)
 {
 }
@@ -812,22 +833,6 @@ static void *push_all_the_time(void *arg)
 	return NULL;
 }
 
-/* Take the CPU from the producer, between any two instructions. */
-static void *interrupt(void *arg)
-{
-	const struct hammer *h = arg;
-
-	stay_on_cpu0();
-	while (uz_now_ns() < h->end_ns) {
-		uint64_t end = uz_now_ns() + 100 * 1000;
-
-		while (uz_now_ns() < end)
-			;
-		usleep(50);
-	}
-	return NULL;
-}
-
 /* Whoever looks never sees more drained than pushed, nor a counter that goes back. */
 static void test_stat(void **state)
 {
@@ -842,7 +847,7 @@ static void test_stat(void **state)
 	open_books(PER_PAGE, false);
 	assert_int_equal(uz_defer_new(&config, &h.d), 0);
 	assert_int_equal(pthread_create(&producer, NULL, push_all_the_time, &h), 0);
-	assert_int_equal(pthread_create(&noise, NULL, interrupt, &h), 0);
+	assert_int_equal(pthread_create(&noise, NULL, interrupt, &h.end_ns), 0);
 	while (uz_now_ns() < h.end_ns) {
 		uz_defer_flush(h.d);
 		st = stat_of(h.d);
