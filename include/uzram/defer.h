@@ -90,7 +90,8 @@ bool uz_defer_push(struct uz_defer_producer *producer, uint64_t value);
  * thread but the drain thread. */
 void uz_defer_flush(struct uz_defer *defer);
 
-/* The arena has surplus: have the drain thread look. Any thread; never waits. */
+/* config.arena, which must not be NULL, has surplus: have the drain thread look. Any thread; never
+ * waits. */
 void uz_defer_kick(struct uz_defer *defer);
 
 /* Counters of different producers are not read at one instant; after a flush with no push going on

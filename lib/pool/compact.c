@@ -3,8 +3,6 @@
  * Compaction: which zspages to empty. Moving the objects is the store's sweeper's work, since only
  * it knows, from the slot table, where they are named.
  */
-#include <stdlib.h>
-
 #include "pool/internal.h"
 
 /* Bound of the time the class's lock is held, as every zspage is looked at under it. A compaction
