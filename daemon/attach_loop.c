@@ -138,7 +138,7 @@ int attach_loop(const char *file, unsigned block_size, char ret_dev[ATTACH_PATH_
 
 	if (err)
 		return err;
-	backing = open(file, O_RDWR | O_CLOEXEC);
+	backing = open(file, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (backing < 0)
 		return -errno;
 	err = attach_backing(backing, file, block_size, ret_dev);

@@ -202,6 +202,8 @@ void config_defaults(struct config *c, uint64_t ram, unsigned cpus)
 		.size = MIN(half, UZ_DISKSIZE_MAX),
 		.frontend = FRONTEND_FUSE,
 		.workers = MIN(cpus, CONFIG_WORKERS_MAX),
+		.size_implied = true,
+		.workers_implied = true,
 		.algorithm = UZ_CODEC_LZ4,
 		.level = uz_codec_info(UZ_CODEC_LZ4)->level_default,
 		.mem_limit = half,
@@ -212,7 +214,9 @@ void config_defaults(struct config *c, uint64_t ram, unsigned cpus)
 		.swap = true,
 		.swap_priority = 100,
 		.swap_discard = true,
+		.swap_off_for_sleep = true,
 		.loop = true,
+		.hang_timeout = 10000,
 	};
 }
 
@@ -281,6 +285,8 @@ int config_load(const char *path, uint64_t ram, unsigned cpus, struct config *re
 		*ret_message = r.message;
 		return err;
 	}
+	r.config.size_implied = !seen(&r, find("size"))->line;
+	r.config.workers_implied = !seen(&r, find("workers"))->line || !r.config.workers;
 	if (!r.config.workers)
 		r.config.workers = MIN(cpus, CONFIG_WORKERS_MAX);
 	*ret = r.config;

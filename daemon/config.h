@@ -22,6 +22,8 @@ struct config {
 	uint64_t size; /* of the device, bytes, a multiple of UZ_PAGE_SIZE, 1 MiB..16 TiB */
 	enum frontend frontend;
 	unsigned workers; /* threads that serve requests, 1..64: the file's 0 is resolved */
+	/* The file leaves these two to the machine, whose memory and CPUs may change. */
+	bool size_implied, workers_implied;
 
 	enum uz_codec algorithm;
 	int level; /* within the algorithm's range */
@@ -36,7 +38,10 @@ struct config {
 	bool swap;	   /* mkswap and swapon; implies loop */
 	int swap_priority; /* 0..32767, or -1: the kernel chooses */
 	bool swap_discard; /* swapon --discard */
-	bool loop;	   /* attach a loop device */
+	bool swap_off_for_sleep;
+	bool loop; /* attach a loop device */
+
+	unsigned hang_timeout; /* milliseconds without a heartbeat, 2000..600000 */
 };
 
 /* The defaults of a machine with ram bytes of memory and cpus CPUs, both of which are sane: at

@@ -138,8 +138,8 @@ static int64_t milliseconds(const char *text)
 	return -1;
 }
 
-static bool set_age(struct config_reader *r, const struct config_key *k,
-		    const struct toml_item *item)
+static bool set_duration(struct config_reader *r, const struct config_key *k,
+			 const struct toml_item *item)
 {
 	int64_t value = item->type == TOML_STRING ? milliseconds(item->string) : item->integer;
 
@@ -147,7 +147,7 @@ static bool set_age(struct config_reader *r, const struct config_key *k,
 		return refuse(r, k, item, "is no duration");
 	if (value < k->min || value > k->max)
 		return refuse(r, k, item, "is out of range");
-	r->config.deferred_age = (unsigned)value;
+	*(unsigned *)field(r, k) = (unsigned)value;
 	return true;
 }
 
@@ -188,7 +188,7 @@ const struct config_key config_keys[] = {
 	{"deferred_free.pool", INTEGER, set_int,
 	 "an integer from 1 to 65536",
 	 FIELD(deferred_pool), 1, 65536},
-	{"deferred_free.max_age", INTEGER | STRING, set_age,
+	{"deferred_free.max_age", INTEGER | STRING, set_duration,
 	 "\"1ms\" to \"10s\", or an integer of milliseconds",
 	 FIELD(deferred_age), 1, 10000},
 
@@ -201,10 +201,17 @@ const struct config_key config_keys[] = {
 	{"swap.discard", BOOLEAN, set_bool,
 	 "true or false",
 	 FIELD(swap_discard)},
+	{"swap.off_for_sleep", BOOLEAN, set_bool,
+	 "true or false",
+	 FIELD(swap_off_for_sleep)},
 
 	{"loop.enabled", BOOLEAN, set_bool,
 	 "true or false",
 	 FIELD(loop)},
+
+	{"server.hang_timeout", INTEGER | STRING, set_duration,
+	 "\"2s\" to \"600s\", or an integer of milliseconds",
+	 FIELD(hang_timeout), 2000, 600000},
 
 	{NULL},
 };

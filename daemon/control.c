@@ -9,6 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#ifdef UZ_TEST_HOOKS
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#endif
 
 #include "size_expr.h"
 
@@ -38,6 +44,7 @@ static void *control_main(void *arg)
 	struct control *c = arg;
 	struct jobs *q = c->jobs;
 
+	pthread_setname_np(pthread_self(), "uz-control");
 	pthread_mutex_lock(&q->lock);
 	for (;;) {
 		struct job job;
@@ -71,8 +78,8 @@ static bool enqueue(struct jobs *q, const struct job *job)
 	return room;
 }
 
-int control_new(const struct config *config, struct uz_store *store, const struct shared *shared,
-		int socket, struct control **ret)
+int control_new(const struct config *config, struct uz_store *store, const struct state *state,
+		struct status *status, int socket, struct control **ret)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	struct jobs *q = calloc(1, sizeof(*q));
@@ -83,7 +90,7 @@ int control_new(const struct config *config, struct uz_store *store, const struc
 		free(q);
 		return -ENOMEM;
 	}
-	*c = (struct control){config, store, shared, socket, q};
+	*c = (struct control){config, store, state, status, socket, q};
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_cond_init(&q->more, NULL);
 	err = pthread_create(&q->thread, NULL, control_main, c);
@@ -92,7 +99,6 @@ int control_new(const struct config *config, struct uz_store *store, const struc
 		free(q);
 		return -err;
 	}
-	pthread_setname_np(q->thread, "uz-control");
 	*ret = c;
 	return 0;
 }
@@ -213,12 +219,12 @@ static void show_max_comp_streams(struct control *c, char *text, size_t size)
 
 static void show_block_device(struct control *c, char *text, size_t size)
 {
-	snprintf(text, size, "%s\n", c->shared->block_device[0] ? c->shared->block_device : "none");
+	snprintf(text, size, "%s\n", c->state->block_device[0] ? c->state->block_device : "none");
 }
 
 static void show_pid(struct control *c, char *text, size_t size)
 {
-	snprintf(text, size, "%d\n", (int)getppid());
+	snprintf(text, size, "%d\n", (int)c->state->supervisor);
 }
 
 static int set_mem_limit(struct control *c, const char *value)
@@ -254,20 +260,84 @@ static int set_flush(struct control *c, const char *value)
 	return 0;
 }
 
-static int set_stop(struct control *c, const char *value)
+/* Have the supervisor do something. */
+static int ask(struct control *c, enum request request)
 {
-	enum request request = REQUEST_STOP;
 	int result;
 
-	if (strcmp(value, "1") != 0)
-		return -EINVAL;
 	if (send(c->socket, &request, sizeof(request), MSG_NOSIGNAL) < 0 ||
 	    recv(c->socket, &result, sizeof(result), 0) != sizeof(result))
-		return -EIO;
+		return -EIO; /* it is dead */
 	return result;
 }
 
+static int set_stop(struct control *c, const char *value)
+{
+	return strcmp(value, "1") == 0 ? ask(c, REQUEST_STOP) : -EINVAL;
+}
+
+static int set_upgrade(struct control *c, const char *value)
+{
+	return strcmp(value, "1") == 0 ? ask(c, REQUEST_UPGRADE) : -EINVAL;
+}
+
+static int set_sleep(struct control *c, const char *value)
+{
+	if (strcmp(value, "1") == 0)
+		return ask(c, REQUEST_SLEEP);
+	return strcmp(value, "0") == 0 ? ask(c, REQUEST_WAKE) : -EINVAL;
+}
+
+static void show_sleep(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%d\n", c->state->asleep);
+}
+
+static void show_upgrade(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%u\n", c->state->upgrades);
+}
+
+#ifdef UZ_TEST_HOOKS
+/* What somebody who had taken the server over would try. */
+static int attempt(const struct control *c, const char *what)
+{
+	if (strcmp(what, "open") == 0)
+		return open("/etc/passwd", O_RDONLY);
+	if (strcmp(what, "socket") == 0)
+		return socket(AF_INET, SOCK_STREAM, 0);
+	if (strcmp(what, "exec") == 0)
+		return execl("/bin/true", "true", NULL);
+	if (strcmp(what, "fork") == 0)
+		return (int)fork();
+	if (strcmp(what, "root") == 0)
+		return setresuid(0, 0, 0);
+	if (strcmp(what, "kill") == 0)
+		return kill(c->state->supervisor, SIGKILL);
+	if (strcmp(what, "trace") == 0)
+		return (int)ptrace(PTRACE_SEIZE, c->state->supervisor, NULL, NULL);
+	if (strcmp(what, "state") == 0) /* the supervisor's */
+		return mprotect((void *)(uintptr_t)c->state, sizeof(*c->state),
+				PROT_READ | PROT_WRITE);
+	if (strcmp(what, "hang") == 0) {
+		while (c->state->restarts < 3) /* in every server until then */
+			sleep(1);
+		return 0;
+	}
+	errno = EINVAL;
+	return -1;
+}
+
+static int set_attempt(struct control *c, const char *value)
+{
+	return attempt(c, value) < 0 ? -errno : 0;
+}
+#endif
+
 const struct attribute control_attributes[] = {
+#ifdef UZ_TEST_HOOKS
+	{"attempt", 0200, NULL, set_attempt, false},
+#endif
 	{"block_device", 0444, show_block_device, NULL, false},
 	{"comp_algorithm", 0444, show_comp_algorithm, NULL, false},
 	{"compact", 0200, NULL, set_compact, true},
@@ -282,6 +352,8 @@ const struct attribute control_attributes[] = {
 	{"metrics", 0444, metrics_show, NULL, false},
 	{"mm_stat", 0444, show_mm_stat, NULL, false},
 	{"pid", 0444, show_pid, NULL, false},
+	{"sleep", 0644, show_sleep, set_sleep, true},
 	{"stop", 0200, NULL, set_stop, true},
+	{"upgrade", 0644, show_upgrade, set_upgrade, true},
 };
 const unsigned control_attribute_count = sizeof(control_attributes) / sizeof(control_attributes[0]);

@@ -39,8 +39,8 @@ extern const unsigned control_attribute_count;
 
 /* Start the control thread. socket: to the supervisor (shared.h). All arguments stay the caller's.
  */
-int control_new(const struct config *config, struct uz_store *store, const struct shared *shared,
-		int socket, struct control **ret);
+int control_new(const struct config *config, struct uz_store *store, const struct state *state,
+		struct status *status, int socket, struct control **ret);
 
 /* Finish what has been handed to the control thread, and stop it. */
 void control_finish(struct control *c);
@@ -56,7 +56,8 @@ void metrics_show(struct control *c, char *text, size_t size);
 struct control {
 	const struct config *config;
 	struct uz_store *store;
-	const struct shared *shared;
+	const struct state *state;
+	struct status *status;
 	int socket;
 	struct jobs *jobs;
 };

@@ -56,6 +56,10 @@ struct ctl_device {
 /* The directory that holds one directory per device. */
 const char *ctl_rundir(void);
 
+/* Call fn for every directory in there, in order. Returns EXIT_SUCCESS, or the last other thing
+ * that fn returned: one bad device doesn't hide the others. */
+int ctl_each_device(int (*fn)(void *arg, const char *device), void *arg);
+
 /* Read device's control file attr into ret, without the newline at its end. -ENOENT: no such
  * device; -ENOTCONN: its daemon is dead. */
 int ctl_read(const char *device, const char *attr, char *ret, size_t size);
@@ -79,5 +83,8 @@ int ctl_fail(const char *device, const char *what, int err);
 int ctl_list(const struct ctl_args *args);
 int ctl_stat(const struct ctl_args *args);
 int ctl_stop(const struct ctl_args *args);
+int ctl_upgrade(const struct ctl_args *args);
+int ctl_sleep(const struct ctl_args *args);
+int ctl_wake(const struct ctl_args *args);
 
 #endif

@@ -2,6 +2,7 @@
  *
  * Reading and writing a device's control files, and the figures that both list and stat show.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
@@ -18,6 +19,30 @@ const char *ctl_rundir(void)
 	const char *dir = getenv("UZRAM_RUNDIR");
 
 	return dir ? dir : CTL_RUNDIR;
+}
+
+static int is_name(const struct dirent *entry)
+{
+	return *entry->d_name != '.';
+}
+
+int ctl_each_device(int (*fn)(void *arg, const char *device), void *arg)
+{
+	struct dirent **entries = NULL;
+	int count, status = EXIT_SUCCESS;
+
+	count = scandir(ctl_rundir(), &entries, is_name, versionsort);
+	if (count < 0 && errno != ENOENT) /* the directory comes with the first device */
+		status = ctl_fail(ctl_rundir(), "cannot read", -errno);
+	for (int i = 0; i < count; i++) {
+		int result = fn(arg, entries[i]->d_name);
+
+		if (result != EXIT_SUCCESS)
+			status = result;
+		free(entries[i]);
+	}
+	free(entries);
+	return status;
 }
 
 static int attr_open(const char *device, const char *attr, int flags)

@@ -2,7 +2,6 @@
  *
  * uzramctl list: one line for each device, in the columns of zramctl.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <libsmartcols.h>
 #include <stdio.h>
@@ -78,45 +77,35 @@ static int add_line(struct libscols_table *table, const char *name, const struct
 	return err;
 }
 
+struct list {
+	struct libscols_table *table;
+	bool bytes;
+};
+
 /* A directory without control files is what a dead daemon has left, not a device: only what else
- * goes wrong is an error. One bad device doesn't hide the others. */
-static int add_device(struct libscols_table *table, const char *name, const struct ctl_args *args)
+ * goes wrong is an error. */
+static int add_device(void *arg, const char *name)
 {
+	struct list *list = arg;
 	struct ctl_device d;
 	int err = ctl_device_load(name, &d);
 
 	if (err == -ENOENT)
 		return EXIT_SUCCESS;
 	if (!err)
-		err = add_line(table, name, &d, args->bytes);
+		err = add_line(list->table, name, &d, list->bytes);
 	return err ? ctl_fail(name, "cannot read", err) : EXIT_SUCCESS;
-}
-
-static int is_name(const struct dirent *entry)
-{
-	return *entry->d_name != '.';
 }
 
 int ctl_list(const struct ctl_args *args)
 {
-	struct libscols_table *table = table_new(args);
-	struct dirent **entries = NULL;
-	int count, status = EXIT_SUCCESS;
+	struct list list = {table_new(args), args->bytes};
+	int status;
 
-	if (!table)
+	if (!list.table)
 		return ctl_fail("list", "cannot make the table", -ENOMEM);
-	count = scandir(ctl_rundir(), &entries, is_name, versionsort);
-	if (count < 0 && errno != ENOENT) /* the directory comes with the first device */
-		status = ctl_fail(ctl_rundir(), "cannot read", -errno);
-	for (int i = 0; i < count; i++) {
-		int result = add_device(table, entries[i]->d_name, args);
-
-		if (result != EXIT_SUCCESS)
-			status = result;
-		free(entries[i]);
-	}
-	free(entries);
-	scols_print_table(table);
-	scols_unref_table(table);
+	status = ctl_each_device(add_device, &list);
+	scols_print_table(list.table);
+	scols_unref_table(list.table);
 	return status;
 }

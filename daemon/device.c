@@ -33,16 +33,14 @@ static int take_lock(struct device *d)
 	struct stat st;
 
 	for (;;) {
-		int err;
+		int fd = open(d->lock, O_RDONLY | O_CREAT | O_CLOEXEC, 0600), err;
 
-		d->lock_fd = open(d->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		if (d->lock_fd < 0)
+		if (fd < 0)
 			return -errno;
-		if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(d->lock_fd, &st) == 0 &&
-		    st.st_nlink > 0)
-			return 0;
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink > 0)
+			return fd;
 		err = errno;
-		close(d->lock_fd);
+		close(fd);
 		if (err == EWOULDBLOCK)
 			return -EBUSY;
 	}
@@ -61,10 +59,11 @@ static int clear_loop(struct device *d, const char *attribute)
 	if (!attach_is_backed_by(dev, d->disk))
 		return 0;
 	if (attach_swap_used(dev) > 0) {
-		log_error("%s of an uzramd that died is still in use as swap, and the pages in it "
-			  "are "
-			  "lost: end the processes they belong to, or restart the machine",
-			  dev);
+		log_error(
+			"%s of an uzramd that died is still in use as swap: if its server still "
+			"runs, take it out of use (swapoff %s); else the pages in it are lost, and "
+			"the processes they belong to must end first",
+			dev, dev);
 		return -EBUSY;
 	}
 	err = attach_swapoff(dev);
@@ -117,27 +116,32 @@ static int make_dir(struct device *d)
 	return 0;
 }
 
-int device_claim(struct device *d, const struct config *config)
+void device_init(struct device *d, const struct config *config)
 {
-	int err;
-
-	d->config = config;
+	*d = (struct device){.config = config};
 	snprintf(d->dir, sizeof(d->dir), RUN_DIR "/%s", config->name);
 	snprintf(d->lock, sizeof(d->lock), RUN_DIR "/%s.lock", config->name);
 	snprintf(d->disk, sizeof(d->disk), "%s/disk", d->dir);
+}
+
+int device_claim(struct device *d, int *ret_lock_fd)
+{
+	int lock_fd, err;
+
 	if (mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST) {
 		err = -errno;
 		log_error("can't make %s: %s", RUN_DIR, strerror(-err));
 		return err;
 	}
-	err = take_lock(d);
-	if (err == -EBUSY) {
-		log_error("another uzramd serves %s already", config->name);
-		return err;
+	lock_fd = take_lock(d);
+	if (lock_fd == -EBUSY) {
+		log_error("another uzramd serves %s already, or the server of one that died",
+			  d->config->name);
+		return lock_fd;
 	}
-	if (err) {
-		log_error("can't lock %s: %s", d->lock, strerror(-err));
-		return err;
+	if (lock_fd < 0) {
+		log_error("can't lock %s: %s", d->lock, strerror(-lock_fd));
+		return lock_fd;
 	}
 	/* Loops first: the kernel names their file by its path, which the unmount takes away. */
 	err = clear_loops(d);
@@ -148,8 +152,11 @@ int device_claim(struct device *d, const struct config *config)
 	if (err) {
 		log_error("can't use %s: %s", d->dir, strerror(-err));
 		device_release(d);
+		close(lock_fd);
+		return err;
 	}
-	return err;
+	*ret_lock_fd = lock_fd;
+	return 0;
 }
 
 void device_release(struct device *d)
@@ -158,7 +165,6 @@ void device_release(struct device *d)
 	umount2(d->dir, MNT_DETACH);
 	rmdir(d->dir);
 	unlink(d->lock);
-	close(d->lock_fd);
 	rmdir(RUN_DIR); /* if it was the last */
 }
 
@@ -170,28 +176,47 @@ static int fail(const char *what, const char *dev, int err)
 	return err;
 }
 
-int device_attach(struct device *d)
+static int attach_block_device(struct device *d)
 {
-	const struct config *c = d->config;
 	char dev[ATTACH_PATH_MAX];
 	int err;
 
-	if (!c->loop)
+	if (d->state->block_device[0] && attach_is_backed_by(d->state->block_device, d->disk))
 		return 0;
 	err = attach_loop(d->disk, LOOP_BLOCK_SIZE, dev);
 	if (err)
 		return fail("can't attach a loop device to", d->disk, err);
-	memcpy(d->shared->block_device, dev, sizeof(dev));
-	err = attach_link(c->name, dev);
-	if (err)
-		return fail("can't make a name in /dev/uzram for", dev, err);
-	if (!c->swap)
+	memcpy(d->state->block_device, dev, sizeof(dev));
+	return 0;
+}
+
+static int swap_on(struct device *d)
+{
+	const char *dev = d->state->block_device;
+	int err;
+
+	if (attach_swap_used(dev) >= 0)
 		return 0;
-	err = attach_mkswap(dev, c->name);
+	err = attach_mkswap(dev, d->config->name);
 	if (err)
 		return fail("can't make a swap area on", dev, err);
-	err = attach_swapon(dev, c->swap_priority, c->swap_discard);
+	err = attach_swapon(dev, d->config->swap_priority, d->config->swap_discard);
 	return err ? fail("can't swap on", dev, err) : 0;
+}
+
+int device_attach(struct device *d)
+{
+	int err;
+
+	if (!d->config->loop)
+		return 0;
+	err = attach_block_device(d);
+	if (err)
+		return err;
+	err = attach_link(d->config->name, d->state->block_device);
+	if (err)
+		return fail("can't make a name in /dev/uzram for", d->state->block_device, err);
+	return d->config->swap && !d->state->asleep ? swap_on(d) : 0;
 }
 
 /* Bytes of memory that could be had, from /proc/meminfo; INT64_MAX if it can't be told. */
@@ -232,7 +257,7 @@ static int swap_off(const char *dev)
 
 int device_detach(struct device *d)
 {
-	const char *dev = d->shared->block_device;
+	const char *dev = d->state->block_device;
 	int err;
 
 	if (!dev[0])
@@ -246,8 +271,30 @@ int device_detach(struct device *d)
 	err = attach_unlink(d->config->name);
 	if (err)
 		return fail("can't remove the name in /dev/uzram of", dev, err);
-	d->shared->block_device[0] = '\0';
+	d->state->block_device[0] = '\0';
 	return 0;
+}
+
+int device_sleep(struct device *d)
+{
+	int err;
+
+	if (!d->config->swap || !d->config->swap_off_for_sleep || d->state->asleep)
+		return 0;
+	err = swap_off(d->state->block_device);
+	d->state->asleep = !err;
+	return err;
+}
+
+int device_wake(struct device *d)
+{
+	int err;
+
+	if (!d->state->asleep)
+		return 0;
+	err = swap_on(d);
+	d->state->asleep = err != 0;
+	return err;
 }
 
 int device_unmount(struct device *d)
@@ -262,4 +309,13 @@ int device_unmount(struct device *d)
 		nanosleep(&wait, NULL);
 	}
 	return fail("can't unmount", d->dir, -errno);
+}
+
+/* The forced unmount of a file system that is in use leaves the mount and aborts its connection. */
+int device_abort(struct device *d)
+{
+	if (umount2(d->dir, MNT_FORCE | UMOUNT_NOFOLLOW) == 0 || errno == EBUSY ||
+	    errno == EINVAL) /* it is unmounted */
+		return 0;
+	return fail("can't abort the requests to", d->dir, -errno);
 }

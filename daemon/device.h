@@ -13,25 +13,32 @@
 
 struct device {
 	const struct config *config;
-	struct shared *shared;
-	int lock_fd;
-	char lock[80]; /* RUN_DIR/NAME.lock */
-	char dir[80];  /* RUN_DIR/NAME, the mount point */
-	char disk[96]; /* RUN_DIR/NAME/disk */
+	struct state
+		*state; /* where the attaching child says what there is; NULL until there is one */
+	char lock[80];	/* RUN_DIR/NAME.lock */
+	char dir[80];	/* RUN_DIR/NAME, the mount point */
+	char disk[96];	/* RUN_DIR/NAME/disk */
 };
 
-/* Make the name ours, by a lock that ends with the process, and the directory. What a daemon that
- * was killed left there (a dead mount, a loop device) is cleared away; -EBUSY if another daemon has
- * the name, or a dead one's loop device is still in use. Logs why. */
-int device_claim(struct device *d, const struct config *config);
+void device_init(struct device *d, const struct config *config);
+
+/* Make the name ours, and the directory: by a lock that ends with the last process that has
+ * *ret_lock_fd. What a daemon that was killed left there (a dead mount, a loop device) is cleared
+ * away; -EBUSY if another daemon has the name, or a dead one's loop device is still in use. Logs
+ * why. */
+int device_claim(struct device *d, int *ret_lock_fd);
 
 /* Remove directory and lock. */
 void device_release(struct device *d);
 
-/* Steps for children of the supervisor: each needs a living server. They log why they fail. 0 or
- * -errno. */
-int device_attach(struct device *d); /* loop, name, mkswap, swapon: as configured */
+/* Steps for children of the supervisor: each needs a living server, but for the last. They log why
+ * they fail. 0 or -errno. */
+int device_attach(
+	struct device *d); /* loop, name, mkswap, swapon: as configured, what is missing */
 int device_detach(struct device *d); /* swapoff, name, loop: whatever there is */
 int device_unmount(struct device *d);
+int device_sleep(struct device *d); /* swapoff, if the config wants that */
+int device_wake(struct device *d);  /* swapon, if device_sleep() has swapped off */
+int device_abort(struct device *d); /* every request fails from now on, waiting ones included */
 
 #endif

@@ -10,6 +10,8 @@
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +21,40 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "fuse_ops.h"
+#include "jail.h"
 #include "log.h"
+#include "shared.h"
 
 #define REQUEST_MAX   (FUSE_OPS_IO_MAX + 8192) /* the data of a write and its headers */
 #define STACK_SIZE    (256u << 10)
 #define STACK_TOUCH   (64u << 10)
 #define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND, of Linux 6.9: not in Debian 12's header */
+
+/* Of Linux 5.10. */
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
+
+#define INTERRUPT_US 1000
+
+struct front_fuse {
+	const struct fuse_mount *mount;
+	struct status *status;
+	uint64_t since; /* the end of the last server; 0: there was none */
+	pthread_barrier_t go;
+	atomic_flag answered;
+	atomic_bool stop;
+	_Atomic unsigned running;
+	unsigned nthreads;
+	struct front_thread {
+		struct fuse_thread fuse;
+		struct front_fuse *front;
+		pthread_t thread;
+		uint64_t seen; /* fuse.progress, by front_fuse_moves() */
+	} threads[];
+};
 
 /* --- the supervisor's half --- */
 
@@ -51,7 +80,10 @@ static int mount_fuse(const char *path, int fd)
 
 	snprintf(options, sizeof(options),
 		 "fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other,default_permissions", fd);
-	return mount("uzram", path, "fuse.uzram", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0
+	/* No symbolic links: a server that somebody has taken over could make some, to files that
+	 * only root may write. */
+	return mount("uzram", path, "fuse.uzram", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW,
+		     options) < 0
 		       ? -errno
 		       : 0;
 }
@@ -101,15 +133,17 @@ void front_fuse_close(struct fuse_mount *m)
 static ssize_t session_write(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_thread *t = userdata;
+	ssize_t len = 0;
 
 	if (t->swallow) {
-		ssize_t len = 0;
-
 		for (int i = 0; i < count; i++)
 			len += (ssize_t)iov[i].iov_len;
 		return len;
 	}
-	return writev(fd, iov, count);
+	UZ_CRASH(REPLY_BEFORE);
+	len = writev(fd, iov, count);
+	UZ_CRASH(REPLY_AFTER);
+	return len;
 }
 
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
@@ -119,26 +153,70 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 
 static const struct fuse_custom_io session_io = {.writev = session_write, .read = session_read};
 
+/* --- threads --- */
+
+static void stamp(_Atomic uint64_t *last, _Atomic uint64_t *longest, uint64_t since)
+{
+	uint64_t took = now_ns() - since;
+
+	if (!since)
+		return;
+	atomic_store(last, took);
+	if (took > atomic_load(longest))
+		atomic_store(longest, took);
+}
+
+/* The first answer of this server, whichever thread gives it. */
+static void first_answer(struct front_fuse *f)
+{
+	if (atomic_flag_test_and_set(&f->answered))
+		return;
+	atomic_fetch_add(&f->status->answerers, 1);
+	stamp(&f->status->outage_ns, &f->status->outage_max_ns, f->since);
+}
+
 /* Requests are read into memory of our own, which was touched at the start, not by
  * fuse_session_receive_buf() into what it allocates with the first of them. */
-static void *thread_main(void *arg)
+static void serve(struct front_thread *ft)
 {
-	struct fuse_thread *t = arg;
-	volatile char stack[STACK_TOUCH];
+	struct fuse_thread *t = &ft->fuse;
+	bool answered = false;
 
-	for (size_t i = 0; i < sizeof(stack); i += 4096)
-		stack[i] = 0;
-	for (;;) {
+	while (!atomic_load(&ft->front->stop)) {
 		struct fuse_buf buf = {.mem = t->request};
 		ssize_t len = read(t->fd, t->request, REQUEST_MAX);
 
 		if (len < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
 			continue; /* ENOENT: the request was interrupted before we had it */
 		if (len <= 0)
-			return NULL; /* ENODEV: unmounted */
+			return; /* ENODEV: unmounted */
 		buf.size = (size_t)len;
+		fuse_thread_progress(t);
 		fuse_session_process_buf(t->session, &buf);
+		fuse_thread_progress(t);
+		if (!answered) {
+			answered = true;
+			first_answer(ft->front);
+		}
 	}
+}
+
+static void *thread_main(void *arg)
+{
+	struct front_thread *ft = arg;
+	volatile char stack[STACK_TOUCH];
+	sigset_t interrupt;
+
+	pthread_setname_np(pthread_self(), "uz-worker");
+	for (size_t i = 0; i < sizeof(stack); i += 4096)
+		stack[i] = 0;
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, JAIL_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+	pthread_barrier_wait(&ft->front->go);
+	serve(ft);
+	atomic_fetch_sub(&ft->front->running, 1);
+	return NULL;
 }
 
 static void *touched(size_t size)
@@ -150,12 +228,11 @@ static void *touched(size_t size)
 	return p;
 }
 
-/* A session on fd that has heard FUSE_INIT: its reply goes out only if the kernel waits for it. */
-static int thread_init(struct fuse_thread *t, const struct fuse_mount *m, int fd, bool reply)
+/* A session on a duplicate of fd. */
+static int session_init(struct fuse_thread *t, int fd)
 {
 	char *argv[] = {(char[]){"uzramd"}, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	struct fuse_buf init = {.size = m->init_len};
 
 	t->request = touched(REQUEST_MAX);
 	t->reply = touched(FUSE_OPS_IO_MAX);
@@ -167,56 +244,135 @@ static int thread_init(struct fuse_thread *t, const struct fuse_mount *m, int fd
 	t->fd = dup(fd); /* the session closes its own */
 	if (t->fd < 0)
 		return -errno;
-	if (fuse_session_custom_io(t->session, &session_io, t->fd) != 0)
-		return -EINVAL;
+	return fuse_session_custom_io(t->session, &session_io, t->fd) ? -EINVAL : 0;
+}
+
+/* Let the session hear FUSE_INIT. Its reply goes out only if the kernel waits for it. */
+static void init_session(struct fuse_thread *t, const struct fuse_mount *m, bool reply)
+{
+	struct fuse_buf init = {.size = m->init_len, .mem = t->request};
+
 	memcpy(t->request, m->init, m->init_len);
-	init.mem = t->request;
 	t->swallow = !reply;
 	fuse_session_process_buf(t->session, &init);
 	t->swallow = false;
+	UZ_CRASH(INIT_REPLAYED);
+}
+
+static int start_thread(struct front_fuse *f, struct front_thread *ft)
+{
+	pthread_attr_t attr;
+	int err;
+
+	ft->front = f;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	err = pthread_create(&ft->thread, &attr, thread_main, ft);
+	pthread_attr_destroy(&attr);
+	return -err;
+}
+
+static void on_interrupt(int signal)
+{
+}
+
+int front_fuse_new(const struct fuse_mount *m, struct uz_store *store, struct control *control,
+		   bool first, struct front_fuse **ret)
+{
+	struct front_fuse *f = calloc(1, sizeof(*f) + m->nfds * sizeof(f->threads[0]));
+	const struct sigaction interrupt = {.sa_handler = on_interrupt}; /* no SA_RESTART */
+	int err = 0;
+
+	if (!f)
+		return -ENOMEM;
+	f->mount = m;
+	f->nthreads = m->nfds;
+	atomic_init(&f->running, m->nfds);
+	pthread_barrier_init(&f->go, NULL, m->nfds + 1);
+	sigaction(JAIL_SIGNAL, &interrupt, NULL);
+	for (unsigned i = 0; i < m->nfds && !err; i++) {
+		struct fuse_thread *t = &f->threads[i].fuse;
+
+		t->store = store;
+		t->control = control;
+		err = uz_worker_new(store, &t->worker);
+		if (!err)
+			err = session_init(t, m->fds[i]);
+		if (err)
+			return err; /* and the process ends */
+		init_session(t, m, first && i == 0);
+		err = start_thread(f, &f->threads[i]);
+	}
+	if (err)
+		return err; /* and the process ends */
+	*ret = f;
 	return 0;
 }
 
-/* Have the kernel send again what an earlier server did not answer. */
-static void resend(int fd)
+/* --- start and end --- */
+
+/* Have the kernel send again what an earlier server has read and not answered. It can't before
+ * Linux 6.9. */
+static int resend(int fd)
 {
 	struct fuse_out_header out = {.len = sizeof(out), .error = NOTIFY_RESEND};
+	int err;
 
-	if (write(fd, &out, sizeof(out)) < 0)
-		log_error("this kernel can't resend FUSE requests (%s): those in flight when the "
-			  "server died are lost",
-			  strerror(errno));
+#ifdef UZ_TEST_HOOKS
+	if (getenv("UZ_NO_RESEND"))
+		return -EINVAL;
+#endif
+	UZ_CRASH(RESEND_BEFORE);
+	err = write(fd, &out, sizeof(out)) < 0 ? -errno : 0;
+	UZ_CRASH(RESEND_AFTER);
+	return err;
 }
 
-int front_fuse_serve(const struct fuse_mount *m, struct uz_store *store, struct control *control,
-		     bool again)
+int front_fuse_start(struct front_fuse *f, const struct state *state, struct status *status,
+		     uint64_t since)
 {
-	struct fuse_thread *threads = calloc(m->nfds, sizeof(*threads));
-	pthread_attr_t attr;
-	int err = 0;
+	int err;
 
-	if (!threads)
-		return -ENOMEM;
-	for (unsigned i = 0; i < m->nfds && !err; i++) {
-		threads[i].store = store;
-		threads[i].control = control;
-		err = uz_worker_new(store, &threads[i].worker);
-		if (!err)
-			err = thread_init(&threads[i], m, m->fds[i], i == 0 && !again);
-	}
-	if (err)
+	f->status = status;
+	f->since = since;
+	/* A first server has read nothing yet: then this only tells what the kernel can do. */
+	err = resend(f->mount->fds[0]);
+	if (err && state->served && !state->no_resend)
 		return err;
-	if (again)
-		resend(m->fds[0]);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	for (unsigned i = 0; i < m->nfds && !err; i++) {
-		pthread_t thread;
+	atomic_store(&status->no_resend, err != 0);
+	atomic_store(&status->heartbeat_ns, now_ns());
+	atomic_store(&status->serving_ns, now_ns());
+	stamp(&status->recovery_ns, &status->recovery_max_ns, since);
+	pthread_barrier_wait(&f->go);
+	return 0;
+}
 
-		err = -pthread_create(&thread, &attr, thread_main, &threads[i]);
-		if (!err)
-			pthread_setname_np(thread, "uz-worker");
+bool front_fuse_moves(struct front_fuse *f)
+{
+	bool moves = true;
+
+	for (unsigned i = 0; i < f->nthreads; i++) {
+		uint64_t progress = atomic_load(&f->threads[i].fuse.progress);
+
+		if (progress % 2 && progress == f->threads[i].seen)
+			moves = false;
+		f->threads[i].seen = progress;
 	}
-	pthread_attr_destroy(&attr);
-	return err;
+	return moves;
+}
+
+bool front_fuse_ended(struct front_fuse *f)
+{
+	return !atomic_load(&f->running);
+}
+
+void front_fuse_stop(struct front_fuse *f)
+{
+	atomic_store(&f->stop, true);
+	/* Again and again: a signal that comes before the read(2) does not interrupt it. */
+	while (!front_fuse_ended(f)) {
+		for (unsigned i = 0; i < f->nthreads; i++)
+			pthread_kill(f->threads[i].thread, JAIL_SIGNAL);
+		usleep(INTERRUPT_US);
+	}
 }

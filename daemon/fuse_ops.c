@@ -16,6 +16,8 @@ enum { ROOT_INO = FUSE_ROOT_ID, DISK_INO = 2, ATTR_INO = 3 };
 
 #define DISK_NAME "disk"
 
+#define DISCARD_STEP (UINT64_C(1) << 30) /* bytes */
+
 static struct fuse_thread *thread_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
@@ -55,7 +57,7 @@ static bool fill_stat(struct fuse_thread *t, fuse_ino_t ino, struct stat *st)
 	st->st_ino = ino;
 	st->st_nlink = 1;
 	st->st_blksize = UZ_PAGE_SIZE;
-	st->st_atime = st->st_mtime = st->st_ctime = t->control->shared->since;
+	st->st_atime = st->st_mtime = st->st_ctime = t->control->state->since;
 	if (ino == ROOT_INO) {
 		st->st_mode = S_IFDIR | 0755;
 		st->st_nlink = 2;
@@ -281,6 +283,22 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_write(req, size);
 }
 
+/* In steps, since it may well be the whole of a large device: whoever watches sees it go on. */
+static int discard(struct fuse_thread *t, uint64_t off, uint64_t end)
+{
+	int err = 0;
+
+	while (off < end && !err) {
+		uint64_t len = end - off < DISCARD_STEP ? end - off : DISCARD_STEP;
+
+		err = uz_discard(t->worker, off, len);
+		off += len;
+		fuse_thread_progress(t);
+		fuse_thread_progress(t);
+	}
+	return err;
+}
+
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 			 struct fuse_file_info *fi)
 {
@@ -301,9 +319,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 	}
 	if (end > disksize)
 		end = disksize;
-	reply_result(req, (uint64_t)off < end
-				  ? uz_discard(t->worker, (uint64_t)off, end - (uint64_t)off)
-				  : 0);
+	reply_result(req, discard(t, (uint64_t)off, end));
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -1,11 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 #include "log.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
+
+static bool is_pipe;
+
+void log_init(void)
+{
+	struct stat st;
+
+	is_pipe = fstat(STDERR_FILENO, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+/* Never waits: the journal may be waiting for a page of ours while there is no server, and the one
+ * who would start it is us. A line that there is no room for is lost. */
+static void write_line(const char *line, size_t len)
+{
+	struct pollfd fd = {STDERR_FILENO, POLLOUT, 0};
+
+	if (send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != ENOTSOCK)
+		return;
+	/* A pipe that can be written to takes PIPE_BUF bytes; files and the like always can. */
+	if (is_pipe && poll(&fd, 1, 0) <= 0)
+		return;
+	if (write(STDERR_FILENO, line, len) < 0)
+		return; /* nobody to tell */
+}
 
 static void log_line(const char *level, const char *fmt, va_list args)
 {
@@ -16,9 +45,7 @@ static void log_line(const char *level, const char *fmt, va_list args)
 	if (n > (int)sizeof(line) - 2)
 		n = sizeof(line) - 2;
 	line[n++] = '\n';
-	/* Nobody to tell if even this fails. */
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return;
+	write_line(line, (size_t)n);
 }
 
 void log_error(const char *fmt, ...)

@@ -4,12 +4,15 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "config.h"
+#include "handover.h"
 #include "log.h"
 #include "supervisor.h"
 
@@ -26,6 +29,8 @@ static const char usage[] =
 struct arguments {
 	const char *config;
 	bool check;
+	int resume; /* descriptor of a state (shared.h), of which this process makes use when it
+		     * execs itself; -1: none */
 };
 
 static int usage_error(void)
@@ -38,11 +43,9 @@ static int usage_error(void)
 static int parse(int argc, char **argv, struct arguments *args)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"check", no_argument, NULL, 'C'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{0},
+		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'C'},
+		{"resume", required_argument, NULL, 'R'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},	  {0},
 	};
 	int opt;
 
@@ -53,6 +56,9 @@ static int parse(int argc, char **argv, struct arguments *args)
 			break;
 		case 'C':
 			args->check = true;
+			break;
+		case 'R':
+			args->resume = atoi(optarg);
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -67,23 +73,86 @@ static int parse(int argc, char **argv, struct arguments *args)
 	return args->config && optind == argc ? -1 : usage_error();
 }
 
+static uint64_t memory_size(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static unsigned cpu_count(void)
+{
+	return (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* The state of a device that is there already, or NULL. */
+static int find_state(const struct arguments *args, struct state **ret)
+{
+	int err = args->resume >= 0 ? handover_from_exec(args->resume, ret)
+				    : handover_from_manager(ret);
+
+	if (err && err != -ENOENT)
+		log_error("can't go on with a device of another version of uzramd");
+	return err == -ENOENT ? 0 : err;
+}
+
+static int run(const struct arguments *args, struct config *config, struct state *state)
+{
+	static char binary_path[PATH_MAX], config_path[PATH_MAX]; /* zeroed */
+	const struct launch launch = {binary_path, config_path};
+
+	/* Absolute, for a later exec. A configuration that is not there now may be then. */
+	if (!realpath(args->config, config_path))
+		snprintf(config_path, sizeof(config_path), "%s", args->config);
+	if (readlink("/proc/self/exe", binary_path, sizeof(binary_path) - 1) < 0) {
+		log_error("can't tell where this program is: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (state && handover_check(config, state, args->resume < 0))
+		return EXIT_FAILURE;
+	return args->check ? EXIT_SUCCESS : supervisor_main(config, &launch, state);
+}
+
+/* A device that is there must not be given up: systemd, which keeps its descriptors only for a
+ * service that has crashed, tries once more. */
+static int give_up(const struct arguments *args, const struct state *state)
+{
+	if (!args->check && (state || args->resume >= 0))
+		abort();
+	return EXIT_FAILURE;
+}
+
+/* After a crash the device goes on, whatever has become of its configuration. */
+static void fall_back(const struct state *state, struct config *ret)
+{
+	log_error("going on with %s as it is, and with defaults for the rest", state->name);
+	config_defaults(ret, memory_size(), cpu_count());
+	memcpy(ret->name, state->name, sizeof(ret->name));
+	ret->loop = state->loop;
+	ret->swap = state->swap;
+}
+
 int main(int argc, char **argv)
 {
-	struct arguments args = {0};
+	struct arguments args = {.resume = -1};
+	struct state *state = NULL;
 	struct config config;
 	char *message;
 	int status, err;
 
+	log_init();
+	signal(SIGPIPE, SIG_IGN); /* of a log that nobody reads any more */
 	status = parse(argc, argv, &args);
 	if (status >= 0)
 		return status;
-	err = config_load(args.config,
-			  (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
-			  (unsigned)sysconf(_SC_NPROCESSORS_ONLN), &config, &message);
+	if (find_state(&args, &state))
+		return give_up(&args, state);
+	err = config_load(args.config, memory_size(), cpu_count(), &config, &message);
 	if (err) {
 		log_error("%s", message ? message : strerror(-err));
 		free(message);
-		return EXIT_FAILURE;
+		if (!state || args.resume >= 0)
+			return give_up(&args, state);
+		fall_back(state, &config);
 	}
-	return args.check ? EXIT_SUCCESS : supervisor_main(&config);
+	status = run(&args, &config, state);
+	return status == EXIT_FAILURE && state && !state->ended ? give_up(&args, state) : status;
 }

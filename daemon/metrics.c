@@ -76,6 +76,19 @@ void metrics_show(struct control *c, char *text, size_t size)
 		 "Encoded length of what is not yet freed.", st.defer_pending_bytes},
 		{"deferred_spare_buffers", "buffers", false, "Buffers in the pool.",
 		 st.defer_spares},
+		{"server_restarts", NULL, true, "Servers that died and were replaced.",
+		 c->state->restarts},
+		{"upgrades", NULL, true, "Live upgrades.", c->state->upgrades},
+		{"recovery_nanoseconds", "nanoseconds", false,
+		 "From the death of a server to its successor's taking requests, the last time.",
+		 atomic_load(&c->status->recovery_ns)},
+		{"recovery_max_nanoseconds", "nanoseconds", false, "... the longest time.",
+		 atomic_load(&c->status->recovery_max_ns)},
+		{"outage_nanoseconds", "nanoseconds", false,
+		 "From the death of a server to its successor's first answer, the last time.",
+		 atomic_load(&c->status->outage_ns)},
+		{"outage_max_nanoseconds", "nanoseconds", false, "... the longest time.",
+		 atomic_load(&c->status->outage_max_ns)},
 	};
 
 	for (unsigned i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)

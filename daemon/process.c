@@ -48,6 +48,25 @@ int process_lock_memory(void)
 	return 0;
 }
 
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+int process_keep_fds(int *fds, unsigned n)
+{
+	int from = 0;
+
+	qsort(fds, n, sizeof(*fds), compare_fds);
+	for (unsigned i = 0; i < n; i++) {
+		if (fds[i] > from && close_range((unsigned)from, (unsigned)fds[i] - 1, 0) < 0)
+			return -errno;
+		if (fds[i] >= from)
+			from = fds[i] + 1;
+	}
+	return close_range((unsigned)from, ~0u, 0) < 0 ? -errno : 0;
+}
+
 void process_keep_heap(void)
 {
 	void *warm;

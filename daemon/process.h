@@ -15,6 +15,11 @@ void process_protect(void);
  * maps the arena. 0 or -errno. */
 int process_lock_memory(void);
 
+/* Close all descriptors but the n of fds, at most PROCESS_KEEP_MAX, which is sorted; those that are
+ * -1 don't count. 0 or -errno. */
+#define PROCESS_KEEP_MAX 128
+int process_keep_fds(int *fds, unsigned n);
+
 /* Have malloc() keep the memory it has, so that small allocations of libraries don't reach the
  * kernel. */
 void process_keep_heap(void);

@@ -2,21 +2,77 @@
 #include "server.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/crash.h"
+#include "control.h"
+#include "front_fuse.h"
 #include "log.h"
 #include "process.h"
 #include "uzram/store.h"
 
 #define HEARTBEAT_SECONDS 1
+#define WARM_SECONDS	  1
+#define ORPHAN_SECONDS	  60 /* between two complaints */
 
-static int open_store(const struct server_config *sc, struct uz_store **ret)
+/* Of the kernel, when the supervisor dies. */
+#define SIGNAL_ORPHAN SIGUSR1
+
+struct server {
+	const struct server_config *sc;
+	const struct state *state; /* read-only */
+	struct uz_store *store;
+	struct control *control;
+	struct front_fuse *front;
+};
+
+/* --- start --- */
+
+static int fail(const char *what, int err)
 {
-	const struct config *c = sc->config;
+	log_error("%s: %s", what, strerror(-err));
+	return err;
+}
+
+/* Nothing of the supervisor's stays within reach but what serving takes. */
+static int keep_descriptors(struct server *s)
+{
+	const struct state *state = s->sc->state;
+	int keep[PROCESS_KEEP_MAX] =
+		{
+			STDIN_FILENO,	    STDOUT_FILENO,     STDERR_FILENO,
+			state->state_ro_fd, state->status_fd,  state->arena_fd,
+			state->lock_fd, /* the name is taken while anybody serves it */
+			s->sc->socket,	    s->sc->jail->root, s->sc->jail->network,
+		};
+	unsigned n = 10;
+
+	for (unsigned i = 0; i < state->mount.nfds; i++)
+		keep[n++] = state->mount.fds[i];
+	return process_keep_fds(keep, n);
+}
+
+static int map_state(struct server *s)
+{
+	int err = shared_map_readonly(s->sc->state->state_ro_fd, &s->state);
+
+	if (!err)
+		munmap((void *)(uintptr_t)s->sc->state, sizeof(*s->state));
+	return err;
+}
+
+static int prepare_store(struct server *s)
+{
+	const struct config *c = s->sc->config;
 	struct uz_store_config store = {
 		.codec = c->algorithm,
 		.level = c->level,
@@ -26,74 +82,189 @@ static int open_store(const struct server_config *sc, struct uz_store **ret)
 		.defer_spares = c->deferred_pool,
 		.defer_age_ms = c->deferred_age,
 	};
-	int err = uz_arena_attach(sc->arena_fd, &store.arena);
+	int err = uz_arena_attach(s->state->arena_fd, &store.arena);
 
 	if (err)
 		return err;
-	err = uz_store_new(&store, ret);
+	err = uz_store_prepare(&store, &s->store);
 	if (err)
 		uz_arena_free(store.arena);
 	return err;
 }
 
-static void beat(struct shared *shared, struct uz_store *store)
+/* To be itself, and nobody else. */
+static int isolate(struct server *s)
 {
-	struct uz_store_stat st;
-	struct timespec now;
+	int err = keep_descriptors(s);
 
-	uz_store_stat(store, &st);
-	atomic_store(&shared->pages_stored, st.pages_stored);
-	atomic_store(&shared->compr_bytes, st.compr_bytes);
-	atomic_store(&shared->mem_used, st.mem_used);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	atomic_store(&shared->heartbeat,
-		     (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+	prctl(PR_SET_PDEATHSIG, SIGNAL_ORPHAN);
+	if (!err)
+		err = map_state(s);
+	if (err)
+		return fail("can't keep to the server's descriptors", err);
+	return jail_enter(s->sc->jail); /* it says why */
 }
 
-static void beat_until_sigterm(struct shared *shared, struct uz_store *store)
+/* All memory, all threads; and then no privileges. */
+static int prepare(struct server *s)
+{
+	int err;
+
+	process_keep_heap();
+	err = process_lock_memory();
+	if (err)
+		return fail("can't lock memory (it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity)",
+			    err);
+	err = prepare_store(s);
+	if (err)
+		return fail("can't open the store", err);
+	err = control_new(s->sc->config, s->store, s->state, s->sc->status, s->sc->socket,
+			  &s->control);
+	if (!err)
+		err = front_fuse_new(&s->state->mount, s->store, s->control, !s->state->served,
+				     &s->front);
+	if (err)
+		return fail("can't serve", err);
+	return jail_close(s->sc->jail); /* it says why */
+}
+
+/* --- standing by --- */
+
+static void on_alarm(int signal)
+{
+}
+
+/* Every second a signal interrupts the wait, for the store to be kept warm. */
+static void set_alarm(void)
+{
+	const struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART */
+	const struct itimerval second = {{WARM_SECONDS, 0}, {WARM_SECONDS, 0}};
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &second, NULL);
+}
+
+static void allow_alarm(bool allow)
+{
+	sigset_t alarm;
+
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	pthread_sigmask(allow ? SIG_UNBLOCK : SIG_BLOCK, &alarm, NULL);
+}
+
+/* Return when this process is the one to serve: as soon as the kernel has done with the last one,
+ * without anybody's help. */
+static int stand_by(struct server *s)
+{
+	int fd = s->state->status_fd, err = shared_lock(fd, LOCK_SERVING, false);
+	bool first = false;
+
+	if (!err)
+		return 0;
+	allow_alarm(true);
+	do {
+		uz_store_warm(s->store);
+		if (!first)
+			first = shared_lock(fd, LOCK_STAND_BY, true) == 0;
+		err = first ? shared_lock(fd, LOCK_SERVING, true) : -EINTR;
+	} while (err == -EINTR);
+	allow_alarm(false);
+	shared_unlock(fd, LOCK_STAND_BY);
+	return err ? fail("can't stand by", err) : 0;
+}
+
+/* Take over, if there was another one; with next to no memory. */
+static int start(struct server *s)
+{
+	uint64_t since = s->state->served ? now_ns() : 0;
+	enum request ready = REQUEST_READY;
+	int err;
+
+	atomic_store(&s->sc->status->serving_ns, 0);
+	err = uz_store_start(s->store, !s->state->served);
+	if (err)
+		return fail("can't open the store", err);
+	err = front_fuse_start(s->front, s->state, s->sc->status, since);
+	if (err)
+		return fail("can't serve", err);
+	/* If nobody is there to hear it, it is all the more important to serve. */
+	send(s->sc->socket, &ready, sizeof(ready), MSG_NOSIGNAL);
+	return 0;
+}
+
+/* Whether processes wait for answers that will never come. */
+static bool has_lost_requests(struct server *s)
+{
+	bool finished = atomic_exchange(&s->sc->status->finished, false);
+
+	return s->state->served && s->state->no_resend && !finished;
+}
+
+/* --- serving --- */
+
+static void show(struct server *s)
+{
+	struct status *status = s->sc->status;
+	struct uz_store_stat st;
+
+	uz_store_stat(s->store, &st);
+	atomic_store(&status->pages_stored, st.pages_stored);
+	atomic_store(&status->compr_bytes, st.compr_bytes);
+	atomic_store(&status->mem_used, st.mem_used);
+}
+
+static void complain(const struct server *s, unsigned seconds)
+{
+	if (seconds % ORPHAN_SECONDS == 0)
+		log_error("the supervisor of %s has died: serving on, but nobody would replace "
+			  "this process (%d); see uzramd(8), \"If the supervisor dies\"",
+			  s->state->name, (int)getpid());
+}
+
+/* Beat while every worker makes progress; until SIGTERM, or until there is nothing to serve. */
+static void beat(struct server *s)
 {
 	const struct timespec interval = {.tv_sec = HEARTBEAT_SECONDS};
-	sigset_t term;
+	unsigned orphaned = 0;
+	sigset_t signals;
+	int signal;
 
-	sigemptyset(&term);
-	sigaddset(&term, SIGTERM);
-	do
-		beat(shared, store);
-	while (sigtimedwait(&term, NULL, &interval) < 0);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGNAL_ORPHAN);
+	do {
+		if (front_fuse_moves(s->front))
+			atomic_store(&s->sc->status->heartbeat_ns, now_ns());
+		show(s);
+		if (getppid() != s->state->supervisor)
+			complain(s, orphaned++);
+		signal = sigtimedwait(&signals, NULL, &interval);
+	} while (signal != SIGTERM && !front_fuse_ended(s->front));
 }
 
 int server_main(const struct server_config *sc)
 {
-	enum request ready = REQUEST_READY;
-	struct control *control;
-	struct uz_store *store;
+	struct server s = {.sc = sc};
 	sigset_t all;
-	int err;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL); /* inherited by every thread */
-	process_keep_heap();
-	err = process_lock_memory();
-	if (err) {
-		log_error("can't lock memory: %s; it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity",
-			  strerror(-err));
+	/* Not the first, lest there be none. */
+	if (sc->state->served && uz_crash_arm())
 		return EXIT_FAILURE;
-	}
-	err = open_store(sc, &store);
-	if (err) {
-		log_error("can't open the store: %s", strerror(-err));
+	set_alarm();
+	if (isolate(&s) || prepare(&s) || stand_by(&s))
 		return EXIT_FAILURE;
-	}
-	err = control_new(sc->config, store, sc->shared, sc->socket, &control);
-	if (!err)
-		err = front_fuse_serve(sc->mount, store, control, sc->again);
-	if (err || send(sc->socket, &ready, sizeof(ready), MSG_NOSIGNAL) < 0) {
-		log_error("can't serve: %s", strerror(err ? -err : errno));
+	if (has_lost_requests(&s))
+		return SERVER_EXIT_LOST;
+	if (start(&s))
 		return EXIT_FAILURE;
-	}
-	beat_until_sigterm(sc->shared, store);
-	/* Whoever waits for an answer to a control file gets it. The workers end with the process.
-	 */
-	control_finish(control);
+	beat(&s);
+	/* Everything that has been asked is answered: this goes well also where the kernel can't
+	 * ask again. */
+	front_fuse_stop(s.front);
+	control_finish(s.control);
+	atomic_store(&sc->status->finished, true);
 	return EXIT_SUCCESS;
 }

@@ -3,26 +3,37 @@
  * The serving process: store, front end, control. It inherits descriptors and memory from the
  * supervisor that forked it, opens nothing, and keeps nothing that matters outside the arena: it
  * may die at any instruction.
+ *
+ * It serves without privileges: as an unprivileged user without capabilities, in an empty root
+ * directory, without network, and with no system calls but those that serving takes (jail.h).
+ *
+ * There are two: one serves, and one stands by, which has all the memory, threads and descriptors
+ * that serving takes, and waits for the other one's end. A machine that swaps may have no memory to
+ * give to a new process, and none to gain but by swapping out.
+ *
+ * When the supervisor dies it serves on, and says so: the pages of everybody, systemd's own
+ * included, are here, and nobody could start another supervisor if nobody served them.
  */
 #ifndef UZD_SERVER_H
 #define UZD_SERVER_H
 
-#include <stdbool.h>
-
 #include "config.h"
-#include "front_fuse.h"
+#include "jail.h"
 #include "shared.h"
 
 struct server_config {
 	const struct config *config;
-	int arena_fd;
-	const struct fuse_mount *mount;
-	struct shared *shared;
+	const struct state *state;
+	struct status *status;
+	const struct jail *jail;
 	int socket; /* to the supervisor */
-	bool again; /* another server has served this arena and mount before */
 };
 
-/* Serve until SIGTERM. Returns the process's exit status; everything else has been logged. */
+/* Exit status: the last server has died with requests that nobody can have sent again. */
+#define SERVER_EXIT_LOST 3
+
+/* Stand by until no other server serves, then serve, until SIGTERM, or until the mount is gone.
+ * Returns the process's exit status; everything else has been logged. */
 int server_main(const struct server_config *config);
 
 #endif

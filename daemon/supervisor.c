@@ -5,313 +5,357 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "device.h"
+#include "jail.h"
 #include "log.h"
+#include "notify.h"
 #include "process.h"
-#include "server.h"
+#include "respawn.h"
 
 #define TICK_MS	      1000
-#define STOP_RETRY_MS 10000
-
-/* A server that does not live this long after its start is not replaced at once, lest we do nothing
- * else. */
-#define CRASH_LOOP_MS 100
+#define STOP_RETRY_NS UINT64_C(10000000000)
 
 struct supervisor {
 	const struct config *config;
+	const struct launch *launch;
 	struct device device;
-	struct fuse_mount mount;
-	int arena_fd;
-	struct shared *shared;
-	int signals;	   /* signalfd: SIGTERM, SIGINT, SIGCHLD */
-	int socket[2];	   /* [0] ours, [1] the server's */
-	pid_t server;	   /* 0: none */
-	bool ready;	   /* the first server has said so */
-	bool stop;	   /* somebody wants the device gone */
-	uint64_t retry_ms; /* when a stop by signal that failed is tried again; 0: not */
-	int refused;	   /* -errno: why it could not stop, while it will be tried again */
-	bool stop_by_file; /* ... and waits for an answer */
-	unsigned restarts;
-	uint64_t started_ms; /* of the server */
-	uint64_t tick_ms;    /* when the next tick is due */
-	bool watchdog;	     /* systemd has one, and wants to hear of us */
+	struct state *state;
+	struct status *status;
+	struct jail jail;
+	struct respawn servers;
+	int signals; /* signalfd */
+
+	bool serving;	  /* the device is complete, and the manager is to know */
+	bool told;	  /* ... and knows */
+	bool watchdog;	  /* it wants to hear of us */
+	bool lost;	  /* requests were lost that can't be had again: the device is broken */
+	uint64_t tick_ns; /* when the next tick is due */
+
+	/* What is to be done. */
+	bool stop, upgrade; /* somebody sent a signal */
+	enum request asked; /* somebody wrote to a control file ... */
+	int asker;	    /* ... whose server waits for an answer on this socket */
+	uint64_t retry_ns;  /* when a stop by signal that failed is tried again; 0: not */
+	int refused;	    /* -errno: why it could not stop, while it will be tried again */
 };
 
-static uint64_t now_ms(void)
+/* --- the service manager --- */
+
+struct store_fds {
+	unsigned index, done;
+};
+
+static int store_fd(void *arg, const char *name, int *fd)
 {
-	struct timespec ts;
+	struct store_fds *s = arg;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-/* --- the server --- */
-
-static int start_server(struct supervisor *s)
-{
-	pid_t supervisor = getpid();
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		struct server_config config = {
-			.config = s->config,
-			.arena_fd = s->arena_fd,
-			.mount = &s->mount,
-			.shared = s->shared,
-			.socket = s->socket[1],
-			.again = s->ready,
-		};
-
-		/* Nobody would restart it. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != supervisor)
-			_exit(EXIT_FAILURE);
-		close(s->signals);
-		close(s->socket[0]);
-		_exit(server_main(&config));
-	}
-	s->server = pid;
-	s->started_ms = now_ms();
+	if (s->index++ < s->done)
+		return 0;
+	if (strcmp(name, "socket") != 0 && !notify_store_fd(name, *fd))
+		return -EAGAIN;
+	s->done = s->index;
 	return 0;
 }
 
-static void describe_death(int status, char *text, size_t size)
+static int forget_fd(void *arg, const char *name, int *fd)
 {
-	if (WIFSIGNALED(status))
-		snprintf(text, size, "killed by signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
-	else
-		snprintf(text, size, "exited with status %d", WEXITSTATUS(status));
+	notify_forget_fd(name);
+	return 0;
 }
 
-static void server_died(struct supervisor *s, int status)
+static void status_line(const struct supervisor *s)
 {
-	char how[64];
-	int err;
+	double stored = (double)(atomic_load(&s->status->pages_stored) << UZ_PAGE_SHIFT);
+	double compressed = (double)atomic_load(&s->status->compr_bytes);
+	double used = (double)atomic_load(&s->status->mem_used);
 
-	s->server = 0;
-	describe_death(status, how, sizeof(how));
-	if (!s->ready) {
-		if (!WIFEXITED(status)) /* else it has said why, or we have told it to */
-			log_error("the server was %s before it served", how);
-		return;
-	}
-	s->restarts++;
-	if (now_ms() - s->started_ms < CRASH_LOOP_MS)
-		usleep(CRASH_LOOP_MS * 1000);
-	err = start_server(s);
-	log_error("the server was %s; %s", how,
-		  err ? strerror(-err) : "started another, nothing is lost");
+	if (respawn_struggles(&s->servers))
+		notify("STATUS=%s is hardly served: the last %u servers died before they had "
+		       "answered a request; trying again",
+		       s->config->name, s->servers.futile);
+	else if (s->refused)
+		notify("STATUS=%s can't stop yet, and serves on: still in use (%s)",
+		       s->config->name, strerror(-s->refused));
+	else
+		notify("STATUS=%s: %.1f MiB stored, %.1f MiB compressed, %.1f MiB used, ratio "
+		       "%.2f, %u restarts",
+		       s->config->name, stored / 0x1p20, compressed / 0x1p20, used / 0x1p20,
+		       used > 0 ? stored / used : 0, s->state->restarts);
+}
+
+/* What the manager was too busy to hear is said again. */
+static void store_fds(struct supervisor *s)
+{
+	struct store_fds fds = {.done = s->state->stored};
+
+	shared_each_fd(s->state, store_fd, &fds);
+	s->state->stored = fds.done;
+}
+
+static void tell_manager(struct supervisor *s)
+{
+	store_fds(s);
+	if (!s->told)
+		s->told = notify("READY=1");
+	status_line(s);
+	if (s->watchdog)
+		notify("WATCHDOG=1");
 }
 
 /* --- events --- */
 
-static void status_line(struct supervisor *s)
+/* Where requests were lost with a server, those who wait for them would do so for ever, a child of
+ * ours that swaps off among them. */
+static void server_died(struct supervisor *s)
 {
-	double stored = (double)(atomic_load(&s->shared->pages_stored) << UZ_PAGE_SHIFT);
-	double compressed = (double)atomic_load(&s->shared->compr_bytes);
-	double used = (double)atomic_load(&s->shared->mem_used);
+	pid_t pid;
 
-	if (s->refused) {
-		sd_notifyf(0, "STATUS=%s can't stop yet, and serves on: still in use (%s)",
-			   s->config->name, strerror(-s->refused));
+	/* The kernel has the next one ask again. */
+	if (s->asker == s->servers.server.socket)
+		s->asked = REQUEST_NONE;
+	respawn_reap_server(&s->servers);
+	if (!s->servers.lost)
 		return;
-	}
-	sd_notifyf(0,
-		   "STATUS=%s: %.1f MiB stored, %.1f MiB compressed, %.1f MiB used, ratio %.2f, %u "
-		   "restarts",
-		   s->config->name, stored / 0x1p20, compressed / 0x1p20, used / 0x1p20,
-		   used > 0 ? stored / used : 0, s->restarts);
+	pid = fork();
+	if (pid <= 0)
+		device_abort(&s->device);
+	if (pid == 0)
+		_exit(EXIT_SUCCESS);
 }
 
-/* A server whose main thread has not run for this long hangs, and is replaced: all of it is locked
- * in memory, so that nothing it does should take seconds. Starting, it may have a large table to
- * scan. */
-#define HANG_MS	       10000
-#define START_GRACE_MS 60000
-
-static void check_heartbeat(struct supervisor *s)
+static void read_request(struct supervisor *s, struct server_process *from)
 {
-	uint64_t now = now_ms();
-	uint64_t beat = atomic_load(&s->shared->heartbeat) / 1000000;
+	enum request request;
 
-	if (!s->server || now - s->started_ms < START_GRACE_MS || now - beat < HANG_MS)
+	if (recv(from->socket, &request, sizeof(request), MSG_DONTWAIT) != sizeof(request))
 		return;
-	log_error("the server has hung for %.0f s: killing it", (double)(now - beat) / 1000);
-	kill(s->server, SIGKILL);
+	if (request == REQUEST_READY) {
+		from->ready = s->state->served = true;
+		s->state->no_resend = atomic_load(&s->status->no_resend);
+	} else {
+		s->asked = request;
+		s->asker = from->socket;
+	}
+}
+
+static void read_signals(struct supervisor *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			s->upgrade = true;
+		else
+			s->stop = s->state->stopping = true;
+	}
 }
 
 static void tick(struct supervisor *s)
 {
-	if (!s->ready || now_ms() < s->tick_ms)
+	uint64_t now = now_ns();
+
+	respawn_tick(&s->servers);
+	if (now < s->tick_ns)
 		return;
-	s->tick_ms = now_ms() + TICK_MS;
-	if (!s->server)
-		start_server(s); /* there was no memory to fork when the last one died */
-	check_heartbeat(s);
-	status_line(s);
-	if (s->watchdog)
-		sd_notify(0, "WATCHDOG=1");
-}
-
-/* Reap what has ended; returns the status of child if that is among them, else -1. */
-static int reap(struct supervisor *s, pid_t child)
-{
-	int status, result = -1;
-	pid_t pid;
-
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == s->server)
-			server_died(s, status);
-		else if (pid == child)
-			result = status;
-	}
-	return result;
-}
-
-static void read_request(struct supervisor *s)
-{
-	enum request request;
-
-	if (recv(s->socket[0], &request, sizeof(request), MSG_DONTWAIT) != sizeof(request))
-		return;
-	if (request == REQUEST_READY)
-		s->ready = true;
-	else if (request == REQUEST_STOP)
-		s->stop = s->stop_by_file = true;
-}
-
-/* Handle events for at most a tick. Returns the status of child if it has ended, else -1. */
-static int handle_events(struct supervisor *s, pid_t child)
-{
-	struct pollfd fds[] = {{s->signals, POLLIN, 0}, {s->socket[0], POLLIN, 0}};
-	struct signalfd_siginfo info;
-	int status = -1;
-
-	poll(fds, 2, TICK_MS);
-	if (s->retry_ms && now_ms() >= s->retry_ms)
+	s->tick_ns = now + TICK_MS * UINT64_C(1000000);
+	if (s->retry_ns && now >= s->retry_ns)
 		s->stop = true;
-	if (fds[1].revents)
-		read_request(s);
-	while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD) {
-			int ended = reap(s, child);
-
-			status = ended >= 0 ? ended : status;
-		} else {
-			s->stop = true;
-		}
-	}
-	tick(s);
-	return status;
+	if (s->serving)
+		tell_manager(s);
 }
 
-/* Run step in a child while handling events. The step logs its own failure. 0 or -errno. */
+/* Handle events, for at most a tick. True: child, a pidfd or -1, has ended. */
+static bool handle_events(struct supervisor *s, int child)
+{
+	struct respawn *r = &s->servers;
+	struct pollfd fds[] = {
+		{s->signals, POLLIN, 0},       {child, POLLIN, 0},
+		{r->server.pidfd, POLLIN, 0},  {r->spare.pidfd, POLLIN, 0},
+		{r->server.socket, POLLIN, 0}, {r->spare.socket, POLLIN, 0},
+	};
+
+	poll(fds, 6, respawn_timeout(r, TICK_MS));
+	if (fds[0].revents)
+		read_signals(s);
+	/* Deaths first, and alone: they change whose sockets these are. */
+	if (fds[3].revents)
+		respawn_reap_spare(r);
+	else if (fds[2].revents)
+		server_died(s);
+	else if (fds[4].revents)
+		read_request(s, &r->server);
+	else if (fds[5].revents)
+		read_request(s, &r->spare);
+	tick(s);
+	return fds[1].revents != 0;
+}
+
+/* Wait for a child while handling events. What it exited with, as -errno. */
+static int await_child(struct supervisor *s, pid_t pid)
+{
+	int pidfd = pidfd_open(pid, 0);
+	siginfo_t info = {0};
+
+	if (pidfd < 0) { /* there would be no end to the wait */
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return -ENOMEM;
+	}
+	while (!handle_events(s, pidfd))
+		;
+	waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED);
+	close(pidfd);
+	/* Killed: by the OOM killer, most likely. */
+	return info.si_code == CLD_EXITED ? -info.si_status : -ENOMEM;
+}
+
+/* A child of the supervisor's does not outlive it, lest it work against the next one's. */
+static void become_child(pid_t supervisor)
+{
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != supervisor)
+		_exit(EXIT_FAILURE);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Run step in a child. It logs its own failure. 0 or -errno. */
 static int run_child(struct supervisor *s, int (*step)(struct device *device))
 {
-	pid_t pid = fork();
-	int status;
+	pid_t supervisor = getpid(), pid = fork();
 
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
-		sigset_t none;
-
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
+		become_child(supervisor);
 		_exit(-step(&s->device) & 0xff);
 	}
-	while ((status = handle_events(s, pid)) < 0)
-		;
-	return WIFEXITED(status) ? -WEXITSTATUS(status)
-				 : -ENOMEM; /* killed: by the OOM killer, most likely */
+	return await_child(s, pid);
 }
 
-/* --- the whole --- */
+/* --- start --- */
 
-static int prepare(struct supervisor *s)
+static int fail(const char *what, int err)
 {
-	struct uz_arena *arena;
+	log_error("%s: %s", what, strerror(-err));
+	return err;
+}
+
+static int catch_signals(struct supervisor *s)
+{
 	sigset_t mask;
-	int err;
 
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
-	sigaddset(&mask, SIGCHLD);
+	sigaddset(&mask, SIGHUP);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
 	s->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	s->shared = mmap(NULL, sizeof(*s->shared), PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (s->signals < 0 || s->shared == MAP_FAILED ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->socket) < 0) {
-		err = -errno;
-		log_error("can't start: %s", strerror(-err));
-		return err;
-	}
-	s->shared->since = time(NULL);
-	s->watchdog = sd_watchdog_enabled(0, NULL) > 0;
-	err = uz_arena_new(s->config->size, &arena);
-	if (err) {
-		log_error("can't make the arena: %s", strerror(-err));
-		return err;
-	}
-	/* The memory lives on through the descriptor; only servers map it. */
-	s->arena_fd = fcntl(uz_arena_fd(arena), F_DUPFD_CLOEXEC, 0);
-	err = s->arena_fd < 0 ? -errno : 0;
-	uz_arena_free(arena);
-	if (err) {
-		log_error("can't keep the arena: %s", strerror(-err));
-		return err;
-	}
-	process_protect();
-	err = process_lock_memory();
+	return s->signals < 0 ? -errno : 0;
+}
+
+/* The memory lives on through the descriptor; only servers map it. */
+static int make_arena(struct supervisor *s)
+{
+	struct uz_arena *arena;
+	int err = uz_arena_new(s->config->size, &arena);
+
 	if (err)
-		log_error("can't lock memory: %s; it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity",
-			  strerror(-err));
+		return err;
+	s->state->arena_fd = fcntl(uz_arena_fd(arena), F_DUPFD_CLOEXEC, 0);
+	err = s->state->arena_fd < 0 ? -errno : 0;
+	uz_arena_free(arena);
 	return err;
+}
+
+/* What every supervisor needs, a first or a later one. */
+static int prepare(struct supervisor *s)
+{
+	int err = catch_signals(s);
+
+	if (!err)
+		err = jail_init(&s->jail);
+	if (err)
+		return fail("can't start", err);
+	s->watchdog = sd_watchdog_enabled(0, NULL) > 0;
+	respawn_init(&s->servers, s->config, s->state, s->status, &s->jail);
+	if (s->state->supervisor != getpid() || !s->state->served)
+		process_protect(); /* which exec leaves as it is */
+	err = process_lock_memory();
+	return err ? fail("can't lock memory (it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity)", err)
+		   : 0;
+}
+
+/* Have a server, and wait until it serves. */
+static int start_server(struct supervisor *s)
+{
+	s->servers.wanted = true;
+	do
+		handle_events(s, -1);
+	while (!s->servers.server.ready && s->servers.wanted);
+	return s->servers.wanted ? 0 : -ECHILD; /* it has said why */
 }
 
 static int start_device(struct supervisor *s)
 {
-	int err = front_fuse_mount(s->device.dir, s->config->workers, &s->mount);
+	int err = make_arena(s);
 
+	if (err)
+		return fail("can't make the arena", err);
+	err = front_fuse_mount(s->device.dir, s->config->workers, &s->state->mount);
 	if (err) {
 		log_error("can't mount on %s: %s", s->device.dir, strerror(-err));
 		return err;
 	}
 	err = start_server(s);
-	while (!err && !s->ready) {
-		handle_events(s, 0);
-		if (!s->server)
-			err = -ECHILD; /* it has said why */
-	}
-	return err ? err : run_child(s, device_attach);
+	if (err)
+		return err;
+	store_fds(s); /* before anybody can have pages here */
+	if (s->state->no_resend)
+		log_warning("this kernel can't send FUSE requests again (Linux 6.9 can): if the "
+			    "server dies, %s fails for good, rather than hang",
+			    s->config->name);
+	return run_child(s, device_attach);
 }
 
-/* Who wrote to the control file hears of a failure, and decides. Who sent a signal can't: systemd,
- * for one, now waits for us to end, so that this is tried again. */
-static void answer_stop(struct supervisor *s, int err)
+/* --- stop --- */
+
+/* Who wrote to the control file hears how it went. If his server has died the next one asks again.
+ */
+static void answer(struct supervisor *s, int err)
 {
-	if (!s->stop_by_file)
-		s->retry_ms = err ? now_ms() + STOP_RETRY_MS : 0;
-	else if (send(s->socket[0], &err, sizeof(err), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		log_warning("can't answer who asked to stop: %s", strerror(errno));
-	s->stop = s->stop_by_file = false;
+	if (s->asked != REQUEST_NONE &&
+	    send(s->asker, &err, sizeof(err), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_warning("can't answer who asked: %s", strerror(errno));
+	s->asked = REQUEST_NONE;
+}
+
+/* ... if that is what he asked for. */
+static void answer_to(struct supervisor *s, enum request request, int err)
+{
+	if (s->asked == request)
+		answer(s, err);
+}
+
+/* Who sent a signal can't decide what to do about a failure: systemd, for one, now waits for us to
+ * end, so that this is tried again. So it is if only the unmount fails: the device is no longer of
+ * use to anybody. */
+static void try_again(struct supervisor *s, int err)
+{
+	s->retry_ns = now_ns() + STOP_RETRY_NS;
+	s->refused = err;
 }
 
 /* Take swap, loop and mount away. On failure the device goes on. */
@@ -319,62 +363,203 @@ static int stop_device(struct supervisor *s)
 {
 	int err;
 
+	s->stop = false;
+	s->retry_ns = 0;
+	s->refused = 0;
 	err = run_child(s, device_detach);
-	answer_stop(s, err);
+	answer_to(s, REQUEST_STOP, err);
+	if (err && s->state->stopping)
+		try_again(s, err);
 	if (!err) {
 		err = run_child(s, device_unmount);
-		s->retry_ms = err ? now_ms() + STOP_RETRY_MS : 0;
+		if (err)
+			try_again(s, err);
 	}
-	s->refused = s->retry_ms ? err : 0;
 	if (err)
 		log_error("not stopping: %s is still in use (%s); serving on", s->config->name,
 			  strerror(-err));
 	else
-		sd_notify(0, "STOPPING=1"); /* not before: systemd takes nothing back */
+		notify("STOPPING=1"); /* not before: systemd takes nothing back */
 	return err;
 }
 
-static void end_server(struct supervisor *s)
+/* The spare first, lest it goes on. */
+static void end_servers(struct supervisor *s)
 {
-	if (!s->server)
+	while (s->servers.spare.pid || s->servers.server.pid) {
+		bool spare = s->servers.spare.pid != 0;
+
+		respawn_end(&s->servers);
+		while (spare ? s->servers.spare.pid : s->servers.server.pid) {
+			handle_events(s, -1);
+			answer(s, -EAGAIN); /* it waits for that, and we for it */
+		}
+	}
+}
+
+/* --- upgrade --- */
+
+static int check_upgrade(struct supervisor *s)
+{
+	pid_t supervisor = getpid(), pid = fork();
+
+	if (pid == 0) {
+		become_child(supervisor);
+		_exit(-handover_exec_check(s->launch, s->state) & 0xff);
+	}
+	return pid < 0 ? -errno : await_child(s, pid);
+}
+
+static void upgrade(struct supervisor *s)
+{
+	int err = check_upgrade(s);
+
+	s->upgrade = false;
+	answer_to(s, REQUEST_UPGRADE, err ? -EPROTO : 0);
+	if (err) {
+		log_error("not upgrading: the new uzramd can't go on from here; serving on");
 		return;
-	s->ready = false; /* its death is no crash */
-	kill(s->server, SIGTERM);
-	while (s->server)
-		handle_events(s, 0);
+	}
+	/* The next supervisor knows of the server that serves, but not of one that prepares for
+	 * it. */
+	respawn_end_spare(&s->servers);
+	while (s->servers.spare.pid)
+		handle_events(s, -1);
+	answer(s, -EAGAIN);
+	if (s->servers.server.ready && !s->stop)
+		handover_exec(s->launch, s->state);
+	s->servers.alone = false;
 }
 
-static void serve(struct supervisor *s)
+/* This process is what another supervisor has become, or was replaced by. Its server ends when it
+ * has answered what it has begun, and one of ours goes on. */
+static int take_over(struct supervisor *s)
 {
-	sd_notify(0, "READY=1");
-	log_notice("%s is ready: %s, %.0f MiB%s", s->config->name,
-		   s->shared->block_device[0] ? s->shared->block_device : s->device.disk,
-		   (double)s->config->size / 0x1p20, s->config->swap ? ", in use as swap" : "");
-	do {
-		while (!s->stop)
-			handle_events(s, 0);
-	} while (stop_device(s) != 0);
-}
-
-int supervisor_main(const struct config *config)
-{
-	struct supervisor s = {.config = config, .arena_fd = -1};
+	bool crashed = s->state->supervisor != getpid();
 	int err;
 
-	err = device_claim(&s.device, config);
+	s->state->supervisor = getpid();
+	s->stop = s->state->stopping;
+	s->serving = s->told = !crashed;
+	respawn_adopt(&s->servers);
+	end_servers(s);
+	err = start_server(s);
+	if (s->servers.lost)
+		return 0; /* serve() knows what to do */
 	if (err)
-		return EXIT_FAILURE;
-	err = prepare(&s);
-	if (!err) {
-		s.device.shared = s.shared;
-		err = start_device(&s);
-		if (!err)
-			serve(&s);
-		else if (s.server)
-			stop_device(&s); /* whatever part of it there is */
-		end_server(&s);
+		return err;
+	if (!crashed) {
+		s->state->upgrades++;
+		log_notice("%s is served by uzramd " UZ_VERSION " now", s->config->name);
+		return 0;
 	}
-	front_fuse_close(&s.mount);
-	device_release(&s.device);
+	log_error("the supervisor of %s had died; this one goes on, nothing is lost",
+		  s->config->name);
+	return run_child(s, device_attach); /* which it may have been about to */
+}
+
+/* --- the whole --- */
+
+/* Do what is to be done. True: that was the end. */
+static bool act(struct supervisor *s)
+{
+	if (s->stop || s->asked == REQUEST_STOP)
+		return stop_device(s) == 0;
+	if (s->upgrade || s->asked == REQUEST_UPGRADE)
+		upgrade(s);
+	else if (s->asked == REQUEST_SLEEP)
+		answer(s, run_child(s, device_sleep));
+	else if (s->asked == REQUEST_WAKE)
+		answer(s, run_child(s, device_wake));
+	return false;
+}
+
+/* 0: it was stopped. Else it is broken, and was taken away as far as nobody uses it. */
+static int serve(struct supervisor *s)
+{
+	s->serving = true;
+	tell_manager(s);
+	while (!s->servers.lost) {
+		if (act(s))
+			return 0;
+		handle_events(s, -1);
+	}
+	if (run_child(s, device_detach) == 0)
+		run_child(s, device_unmount);
+	return -EIO;
+}
+
+static int run_new(struct supervisor *s)
+{
+	int lock_fd, err = device_claim(&s->device, &lock_fd);
+
+	if (err)
+		return err;
+	err = shared_new(s->config, &s->state, &s->status);
+	if (err) {
+		device_release(&s->device);
+		return fail("can't start", err);
+	}
+	s->state->lock_fd = lock_fd;
+	s->device.state = s->state;
+	err = prepare(s);
+	if (err)
+		return err;
+	err = start_device(s);
+	if (err) {
+		if (s->servers.server.pid)
+			stop_device(s); /* whatever part of it there is */
+		return err;
+	}
+	log_notice("%s is ready: %s, %.0f MiB%s", s->config->name,
+		   s->state->block_device[0] ? s->state->block_device : s->device.disk,
+		   (double)s->config->size / 0x1p20, s->config->swap ? ", in use as swap" : "");
+	return 0;
+}
+
+/* On failure the device is as the last supervisor left it, and served if its server lives. */
+static int run_on(struct supervisor *s)
+{
+	int err = shared_map_status(s->state, &s->status);
+
+	if (err)
+		return fail("can't take over", err);
+	s->device.state = s->state;
+	err = prepare(s);
+	return err ? err : take_over(s);
+}
+
+/* The end, of a device that is stopped, or could not be started. What is still in use stays for the
+ * next start to clear away. */
+static void tidy_up(struct supervisor *s)
+{
+	if (!s->state)
+		return;
+	end_servers(s);
+	s->state->ended = true;
+	shared_each_fd(s->state, forget_fd, NULL);
+	front_fuse_close(&s->state->mount);
+	jail_done(&s->jail);
+	if (!s->state->block_device[0])
+		device_release(&s->device);
+}
+
+int supervisor_main(const struct config *config, const struct launch *launch, struct state *state)
+{
+	struct supervisor s = {
+		.config = config,
+		.launch = launch,
+		.state = state,
+		.jail = {.root = -1, .network = -1},
+	};
+	int err;
+
+	device_init(&s.device, config);
+	err = state ? run_on(&s) : run_new(&s);
+	if (err && state)
+		return EXIT_FAILURE;
+	if (!err)
+		err = serve(&s);
+	tidy_up(&s);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -37,6 +37,10 @@ static const struct verb {
 	{"compact", "", true, compact, "move stored pages together and free what that empties"},
 	{"flush", "", true, flush, "wait until all deferred frees are done"},
 	{"stop", "t", true, ctl_stop, "swapoff, end the daemon and wait until it is gone"},
+	{"upgrade", "t", true, ctl_upgrade,
+	 "go on with the uzramd and the configuration that are installed now"},
+	{"sleep", "", false, ctl_sleep, "swapoff all devices, as their configurations want it"},
+	{"wake", "", false, ctl_wake, "swapon what sleep has taken out of use"},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -60,6 +64,8 @@ static const char *explain(int err)
 		return "not enough free memory to take back what it holds";
 	case -EBADMSG:
 		return "its daemon is not of this version of uzram";
+	case -EPROTO:
+		return "refused; its log says why";
 	case -ETIMEDOUT:
 		return "timed out";
 	default:
@@ -90,7 +96,7 @@ static void print_help(void)
 	       "  -b, --bytes            list, stat: sizes in bytes\n"
 	       "  -J, --json             list: as JSON\n"
 	       "  -n, --noheadings       list: without headings\n"
-	       "  -t, --timeout SECONDS  stop: give up waiting after so long\n"
+	       "  -t, --timeout SECONDS  stop, upgrade: give up waiting after so long\n"
 	       "  -h, --help             this text\n"
 	       "  -V, --version          the version\n");
 }

@@ -31,6 +31,10 @@ int uz_arena_new(uint64_t disksize, struct uz_arena **ret);
  * version or its geometry can't be: it is then left as it is. */
 int uz_arena_attach(int fd, struct uz_arena **ret);
 
+/* Whether uz_arena_attach() would take the arena behind fd, as far as it depends on the arena; it
+ * is not mapped. *ret_disksize is the device's size in bytes. -EPROTO. */
+int uz_arena_check(int fd, uint64_t *ret_disksize);
+
 /* Unmap and close. The memory itself is gone when the last descriptor and mapping are. NULL is
  * allowed. */
 void uz_arena_free(struct uz_arena *arena);

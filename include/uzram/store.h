@@ -78,6 +78,15 @@ struct uz_store_stat {
  * starting the threads and the ring returned. */
 int uz_store_new(const struct uz_store_config *config, struct uz_store **ret);
 
+/* The same in two steps, for a process that stands by while another one serves the arena. After the
+ * first the store has all its memory and threads; workers can be made, but not used. Warming it,
+ * again and again, keeps it ready for what the other has stored meanwhile. When the other process
+ * has ended uz_store_start() takes over, for which it needs next to no memory; wait: and waits
+ * until the reserve is there. Warm and start: one thread. */
+int uz_store_prepare(const struct uz_store_config *config, struct uz_store **ret);
+void uz_store_warm(struct uz_store *store);
+int uz_store_start(struct uz_store *store, bool wait);
+
 /* Stop serving; the pages stay in the arena. All workers have been freed before. NULL is allowed.
  */
 void uz_store_free(struct uz_store *store);

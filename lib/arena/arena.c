@@ -15,8 +15,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MAGIC	UINT64_C(0x306d6172757a7a75) /* "uzzuram0" */
-#define VERSION 1
+#define MAGIC UINT64_C(0x306d6172757a7a75) /* "uzzuram0" */
+/* A test build's arenas are never mixed up with real ones. */
+#ifdef UZ_TEST_HOOKS
+#define VERSION 1000
+#else
+#define VERSION 2
+#endif
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "slot entries are shared between processes");
 
@@ -149,7 +154,8 @@ int uz_arena_new(uint64_t disksize, struct uz_arena **ret)
 	return map(fd, &sb, ret);
 }
 
-int uz_arena_attach(int fd, struct uz_arena **ret)
+/* Read the superblock of the arena behind fd; -EPROTO if it is none of this version. */
+static int read_superblock(int fd, struct uz_superblock *ret)
 {
 	struct uz_superblock sb, want;
 	struct stat st;
@@ -161,10 +167,29 @@ int uz_arena_attach(int fd, struct uz_arena **ret)
 	describe(sb.disksize, &want);
 	if (memcmp(&sb, &want, sizeof(sb)) != 0)
 		return -EPROTO;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if ((uint64_t)st.st_size != file_size(&sb))
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != file_size(&sb))
 		return -EPROTO;
+	*ret = sb;
+	return 0;
+}
+
+int uz_arena_check(int fd, uint64_t *ret_disksize)
+{
+	struct uz_superblock sb;
+	int err = read_superblock(fd, &sb);
+
+	if (!err)
+		*ret_disksize = sb.disksize;
+	return err;
+}
+
+int uz_arena_attach(int fd, struct uz_arena **ret)
+{
+	struct uz_superblock sb;
+	int err = read_superblock(fd, &sb);
+
+	if (err)
+		return err;
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;

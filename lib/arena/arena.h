@@ -81,19 +81,35 @@ uint32_t uz_arena_nunits(const struct uz_arena *arena, unsigned npages);
  * uz_arena_start(); a second call replaces the first one's. NULL: no memory. The arena frees it. */
 void *uz_arena_unit_meta(struct uz_arena *arena, unsigned npages, size_t size);
 
+/* Find the units that have memory, and see to it that touching them takes no more memory (page
+ * tables). By one thread, before uz_arena_restore(). */
+void uz_arena_survey(struct uz_arena *arena);
+/* After that: false if the data byte at off lies beyond all memory of its area, and so in no used
+ * unit. */
+bool uz_arena_surveyed(const struct uz_arena *arena, uint64_t off);
+
 /* Rebuild the allocator: of the units of n pages, those below end[n - 1] for which used() says so
- * are used, all others are cold, and whatever memory lies in those goes back to the kernel. Before
- * uz_arena_start(). 0, or what fallocate(2) returned. */
+ * are used; of the others, those in which the survey found memory are ready and the rest is cold.
+ * Before uz_arena_start(), which sees to what is more than the reserve. -ENOMEM. */
 typedef bool uz_unit_used(void *context, unsigned npages, uint32_t unit);
 int uz_arena_restore(struct uz_arena *arena, const uint32_t end[UZ_UNIT_PAGES_MAX],
 		     uz_unit_used *used, void *context);
 
-/* Start the refill thread, which keeps reserve bytes ready, and wait until they are.
- * surplus(context) will be called, from any thread, under no lock, each time that free units beyond
- * the reserve pile up: the drain thread then has work for uz_arena_trim_begin(). -ENOMEM, -EAGAIN.
- */
-int uz_arena_start(struct uz_arena *arena, uint64_t reserve, void (*surplus)(void *context),
-		   void *context);
+/* Make the refill thread, which has nothing to do until uz_arena_start(). -ENOMEM, -EAGAIN. */
+int uz_arena_prepare(struct uz_arena *arena);
+
+/* On an arena that another process serves: see to it that taking it over will take next to no
+ * memory, by having page tables for the data there is and private memory for the units there are.
+ * For what has come since, at little cost, if it is called again and again. By one thread, between
+ * uz_arena_prepare() and uz_arena_survey(). */
+void uz_arena_warm(struct uz_arena *arena);
+
+/* Keep reserve bytes ready from now on; wait: and wait until they are. surplus(context) will be
+ * called, from any thread, under no lock, each time that free units beyond the reserve pile up: the
+ * drain thread then has work for uz_arena_trim_begin(). Prepares if that was not done. -ENOMEM,
+ * -EAGAIN. */
+int uz_arena_start(struct uz_arena *arena, uint64_t reserve, bool wait,
+		   void (*surplus)(void *context), void *context);
 
 /* Stop and join the refill thread. The ready units stay as they are. */
 void uz_arena_stop(struct uz_arena *arena);

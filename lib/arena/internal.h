@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What arena.c (the file and its mapping), units.c (the memory in it), refill.c (getting memory)
- * and trim.c (giving it back) share.
+ * What arena.c (the file and its mapping), units.c (the memory in it), refill.c (getting memory),
+ * trim.c (giving it back) and restore.c (taking over what another process had) share.
  */
 #ifndef UZ_ARENA_INTERNAL_H
 #define UZ_ARENA_INTERNAL_H
@@ -52,11 +52,13 @@ struct uz_arena {
 	void (*surplus)(void *context);
 	void *surplus_context;
 
-	/* The refill thread sleeps on refill_kick and adds one to refill_done after every batch. */
+	/* The refill thread sleeps on refill_kick, at first until that is no longer
+	 * refill_prepared, and adds one to refill_done after every batch. */
 	pthread_t refill_thread;
 	bool refill_running;
 	atomic_bool refill_stop;
 	_Atomic uint32_t refill_kick, refill_done;
+	uint32_t refill_prepared;
 	uint32_t *trim_units; /* the drain thread's: where it sorts what it takes */
 };
 
@@ -108,6 +110,9 @@ static inline bool uz_area_must_tell(struct area *ar)
 
 /* Wake the refill thread. */
 void uz_arena_kick_refill(struct uz_arena *a);
+
+/* Populate the private memory that goes with count units. */
+int uz_units_populate_private(struct area *ar, uint32_t first, uint32_t count);
 
 int uz_areas_init(struct uz_arena *arena);
 void uz_areas_done(struct uz_arena *arena);

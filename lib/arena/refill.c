@@ -5,8 +5,10 @@
 #include "arena/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 
+#include "base/crash.h"
 #include "base/futex.h"
 #include "base/thread.h"
 
@@ -21,16 +23,28 @@ static int touch(void *base, size_t size, uint32_t first, uint32_t count)
 	return madvise((void *)from, to - from, MADV_POPULATE_WRITE) < 0 ? -errno : 0;
 }
 
-/* Populate units in a row, and the private memory that goes with them. */
-static int populate_row(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t count)
+int uz_units_populate_private(struct area *ar, uint32_t first, uint32_t count)
 {
-	int err = touch(a->data + ar->base, uz_unit_bytes(ar), first, count);
+	int err = touch(ar->next, sizeof(*ar->next), first, count);
 
-	if (!err)
-		err = touch(ar->next, sizeof(*ar->next), first, count);
 	if (!err && ar->meta)
 		err = touch(ar->meta, ar->meta_size, first, count);
 	return err;
+}
+
+/* Populate units in a row. Memory first, by way of the file: the wait for it, which may be long,
+ * holds no lock of our address space, which others need for their page faults. */
+static int populate_row(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t count)
+{
+	struct uz_extent e = {ar->npages, first, count};
+	uint64_t off, len;
+	int err;
+
+	uz_arena_extent_range(a, &e, &off, &len);
+	if (fallocate(a->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) < 0)
+		return -errno;
+	err = touch(a->data + ar->base, uz_unit_bytes(ar), first, count);
+	return err ? err : uz_units_populate_private(ar, first, count);
 }
 
 static int populate(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count)
@@ -105,6 +119,7 @@ static int refill_batch(struct uz_arena *a, struct area *ar)
 		make_cold(ar, units, count);
 		return err;
 	}
+	UZ_CRASH(REFILL_POPULATED);
 	if (make_ready(ar, units, count) && a->surplus)
 		a->surplus(a->surplus_context);
 	atomic_fetch_add(&a->refill_done, 1);
@@ -135,6 +150,9 @@ static void *refill_main(void *arg)
 {
 	struct uz_arena *a = arg;
 
+	uz_thread_name("uz-refill");
+	while (atomic_load(&a->refill_kick) == a->refill_prepared)
+		uz_futex_wait(&a->refill_kick, a->refill_prepared, 0);
 	while (!atomic_load(&a->refill_stop)) {
 		uint32_t kick = atomic_load(&a->refill_kick);
 		int err = refill(a);
@@ -152,26 +170,48 @@ void uz_arena_kick_refill(struct uz_arena *a)
 	uz_futex_wake(&a->refill_kick, 1);
 }
 
-int uz_arena_start(struct uz_arena *a, uint64_t reserve, void (*surplus)(void *context),
-		   void *context)
+int uz_arena_prepare(struct uz_arena *a)
 {
 	int err;
 
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		struct area *ar = uz_area_of(a, n);
-		uint64_t target = reserve / UZ_UNIT_PAGES_MAX / uz_unit_bytes(ar);
-
-		/* A spare area for every size costs less than a dry one. */
-		ar->target = target < 4 ? 4 : target > ar->nunits ? ar->nunits : (uint32_t)target;
-	}
-	a->surplus = surplus;
-	a->surplus_context = context;
 	atomic_store(&a->refill_stop, false);
-	err = refill(a);
+	a->refill_prepared = atomic_load(&a->refill_kick);
+	err = uz_thread_start(&a->refill_thread, refill_main, a);
+	a->refill_running = !err;
+	return err;
+}
+
+/* Set what is wanted from now on. Returns whether there is surplus, of another process's. */
+static bool set_target(struct area *ar, uint64_t reserve)
+{
+	uint64_t target = reserve / UZ_UNIT_PAGES_MAX / uz_unit_bytes(ar);
+	bool tell;
+
+	uz_spin_lock(&ar->lock);
+	/* A spare area for every size costs less than a dry one. */
+	ar->target = target < 4 ? 4 : target > ar->nunits ? ar->nunits : (uint32_t)target;
+	tell = uz_area_must_tell(ar);
+	uz_spin_unlock(&ar->lock);
+	return tell;
+}
+
+int uz_arena_start(struct uz_arena *a, uint64_t reserve, bool wait, void (*surplus)(void *context),
+		   void *context)
+{
+	bool tell = false;
+	int err = a->refill_running ? 0 : uz_arena_prepare(a);
+
 	if (err)
 		return err;
-	err = uz_thread_start(&a->refill_thread, "uz-refill", refill_main, a);
-	a->refill_running = !err;
+	a->surplus = surplus;
+	a->surplus_context = context;
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++)
+		tell |= set_target(uz_area_of(a, n), reserve);
+	if (tell && surplus)
+		surplus(context);
+	if (wait)
+		err = refill(a);
+	uz_arena_kick_refill(a);
 	return err;
 }
 

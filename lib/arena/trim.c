@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving memory back to the kernel: what is beyond the reserve, and what a dead process left.
+ * Giving memory back to the kernel: what is beyond the reserve.
  */
 #include "arena/internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
 static int compare_units(const void *x, const void *y)
@@ -83,56 +81,4 @@ void uz_arena_trim_end(struct uz_arena *a, const struct uz_extent *e, bool punch
 	if (!punched)
 		ar->nready += e->count;
 	uz_spin_unlock(&ar->lock);
-}
-
-static int punch(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t end)
-{
-	struct uz_extent e = {ar->npages, first, end - first};
-	uint64_t off, len;
-
-	if (first == end)
-		return 0;
-	uz_arena_extent_range(a, &e, &off, &len);
-	return fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
-			 (off_t)len) < 0
-		       ? -errno
-		       : 0;
-}
-
-static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_unit_used *used,
-			void *context)
-{
-	uint32_t gap = 0; /* the first unit after the last used one */
-	int err;
-
-	ar->ready = ar->cold = UNIT_NONE;
-	ar->nready = 0;
-	ar->told = false;
-	for (uint32_t u = 0; u < end; u++) {
-		if (!used(context, ar->npages, u))
-			continue;
-		err = punch(a, ar, gap, u);
-		if (err)
-			return err;
-		while (gap < u)
-			uz_unit_push(ar, &ar->cold, gap++);
-		gap = u + 1;
-		atomic_fetch_add_explicit(&a->used_pages, ar->npages, memory_order_relaxed);
-	}
-	ar->fresh = ar->populated_meta = gap;
-	return punch(a, ar, gap, ar->nunits);
-}
-
-int uz_arena_restore(struct uz_arena *a, const uint32_t end[UZ_UNIT_PAGES_MAX], uz_unit_used *used,
-		     void *context)
-{
-	atomic_store(&a->used_pages, 0);
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		int err = restore_area(a, uz_area_of(a, n), end[n - 1], used, context);
-
-		if (err)
-			return err;
-	}
-	uz_arena_reset_max(a);
-	return 0;
 }

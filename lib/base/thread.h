@@ -8,9 +8,8 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* Start a named (at most 15 bytes) thread that takes none of the process's signals. 0 or -errno. */
-static inline int uz_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *arg),
-				  void *arg)
+/* Start a thread that takes none of the process's signals. 0 or -errno. */
+static inline int uz_thread_start(pthread_t *ret, void *(*fn)(void *arg), void *arg)
 {
 	sigset_t all, old;
 	pthread_t t;
@@ -22,9 +21,15 @@ static inline int uz_thread_start(pthread_t *ret, const char *name, void *(*fn)(
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err)
 		return -err;
-	pthread_setname_np(t, name);
 	*ret = t;
 	return 0;
+}
+
+/* Name the calling thread (at most 15 bytes). By itself: a thread's name is another's to set only
+ * through /proc, which a server's root directory lacks. */
+static inline void uz_thread_name(const char *name)
+{
+	pthread_setname_np(pthread_self(), name);
 }
 
 #endif

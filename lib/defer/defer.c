@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/futex.h"
 
 /* --- buffers ---
@@ -117,6 +118,7 @@ static bool push_full(struct uz_defer_producer *p, struct buffer *b, enum uz_pus
 	 * moment, even when b has been drained and has gone on to another producer, does no harm:
 	 * only the drain thread reads it through them. */
 	queue_full(d, b);
+	UZ_CRASH(PUSH_FULL);
 	atomic_store_explicit(&p->current, spare, memory_order_release);
 	uz_defer_wake(d);
 	return ret == UZ_PUSH_FULL_QUEUED || uz_defer_push(p, value);

@@ -85,6 +85,10 @@ struct uz_defer {
 /* Wake the drain thread unless it runs. */
 void uz_defer_wake(struct uz_defer *d);
 
+/* Make a ring that takes no operations but those of the drain thread: reads and fallocate. Others
+ * complete with -EACCES; nothing can be registered any more. 0 or -errno. */
+int uz_drain_ring_init(struct io_uring *ring);
+
 int uz_drain_start(struct uz_defer *d);
 void uz_drain_stop(struct uz_defer *d);
 

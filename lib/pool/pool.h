@@ -84,6 +84,9 @@ size_t uz_pool_compact_end(struct uz_pool *pool);
  * -EEXIST if that contradicts what has been claimed before: there is an object already, or the
  * zspage is of another class. */
 int uz_pool_claim(struct uz_pool *pool, uint64_t off, size_t size);
+/* Forget all claims, and begin rebuilding anew. Takes no memory. */
+void uz_pool_reset(struct uz_pool *pool);
+
 /* All have been claimed: sort the zspages, give the arena the rest. 0, or what uz_arena_restore()
  * returned. */
 int uz_pool_claim_end(struct uz_pool *pool);

@@ -36,6 +36,16 @@ int uz_pool_claim(struct uz_pool *p, uint64_t off, size_t size)
 	return 0;
 }
 
+void uz_pool_reset(struct uz_pool *p)
+{
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+		memset(p->meta[n - 1], 0, p->end[n - 1] * zspage_stride(n));
+		p->end[n - 1] = 0;
+	}
+	for (unsigned i = 0; i < p->nclasses; i++)
+		p->classes[i].inuse = 0;
+}
+
 static bool is_zspage(void *context, unsigned npages, uint32_t unit)
 {
 	return zspage_of(context, npages, unit)->cls_plus_1 != 0;

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/crash.h"
 #include "store/internal.h"
 
 void uz_count_entry(struct counters *c, uz_entry e, int by)
@@ -27,14 +28,16 @@ void uz_dispose(struct uz_worker *w, uz_entry e)
 	uz_count_entry(&w->counters, e, -1);
 	if (!uz_entry_has_object(e))
 		return;
-	if (uz_entry_size(e) > UZ_PAGE_SIZE) { /* damaged: there is no such object */
+	if (!uz_entry_sound(e)) { /* damaged: whatever it names is not to be freed */
 		count(&w->counters, N_CORRUPT, 1);
 		return;
 	}
-	if (w->store->config.deferred && uz_defer_push(w->producer, e))
+	if (w->store->config.deferred && uz_defer_push(w->producer, e)) {
+		UZ_CRASH(PUSHED);
 		count(&w->counters, N_PUSHED_BYTES, (int64_t)uz_entry_len(e));
-	else if (uz_pool_release(w->store->pool, uz_entry_off(e)))
+	} else if (uz_pool_release(w->store->pool, uz_entry_off(e))) {
 		count(&w->counters, N_CORRUPT, 1);
+	}
 }
 
 /* --- the deferred free's callbacks --- */
@@ -76,8 +79,10 @@ static void drain_entries(void *context, const void *buf, unsigned first, unsign
 	for (unsigned cls = 0; from < n; cls++) {
 		unsigned to = s->sort.start[cls];
 
-		if (to > from)
+		if (to > from) {
 			bad += uz_pool_release_run(s->pool, cls, s->sort.offs + from, to - from);
+			UZ_CRASH(DRAIN_RUN);
+		}
 		from = to;
 	}
 	for (unsigned i = 0; i < n; i++)

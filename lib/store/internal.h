@@ -66,6 +66,7 @@ struct uz_store {
 	size_t max_len; /* an encoding longer than this wins nothing: the page is stored raw */
 	struct uz_pool *pool;
 	struct uz_defer *defer;
+	struct uz_codec_ctx *verify; /* recovery's */
 	_Atomic uint64_t mem_limit;
 
 	struct uz_spin list_lock; /* guards workers and gone */

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include "base/crash.h"
 #include "store/internal.h"
 
 /* Whether the entry is one that this version can have written, as far as it can be told without the
@@ -22,7 +23,7 @@ static bool well_formed(uz_entry e)
 		return false;
 	if (uz_entry_is_inline(e))
 		return e == uz_entry_inline(uz_entry_word(e), uz_entry_inline_sum(e));
-	return codec > UZ_CODEC_NONE && codec < UZ_CODEC_COUNT && uz_entry_size(e) <= UZ_PAGE_SIZE;
+	return codec > UZ_CODEC_NONE && codec < UZ_CODEC_COUNT && uz_entry_sound(e);
 }
 
 /* verify: NULL, or what to verify the object with before it is claimed. -EEXIST: another entry has
@@ -35,12 +36,15 @@ static int claim(struct uz_store *s, struct uz_codec_ctx *verify, uint64_t slot,
 		return -EINVAL;
 	if (!uz_entry_has_object(e))
 		return 0;
+	/* No memory of the allocator's is spent on an offset beyond all that was ever used. */
+	if (!uz_arena_surveyed(s->config.arena, uz_entry_off(e)))
+		return -EINVAL;
 	if (verify && !uz_slot_object_valid(s, verify, slot, e))
 		return -EINVAL;
 	return uz_pool_claim(s->pool, uz_entry_off(e), uz_entry_size(e));
 }
 
-/* Claim what the table names; clear locks; mark what is damaged. */
+/* Claim what the table names, and count it; clear locks; mark what is damaged. */
 static int claim_all(struct uz_store *s, struct uz_codec_ctx *verify)
 {
 	for (uint64_t slot = 0; slot < s->nslots; slot++) {
@@ -50,6 +54,7 @@ static int claim_all(struct uz_store *s, struct uz_codec_ctx *verify)
 
 		if (!found)
 			continue;
+		UZ_CRASH(RECOVER_CLAIM);
 		err = claim(s, verify, slot, e);
 		if (err == -EEXIST && !verify)
 			return err;
@@ -59,38 +64,32 @@ static int claim_all(struct uz_store *s, struct uz_codec_ctx *verify)
 		}
 		if (e != found)
 			atomic_store_explicit(&s->table[slot], e, memory_order_relaxed);
+		uz_count_entry(&s->gone, e, 1);
 	}
 	return 0;
 }
 
 static int claim_verified(struct uz_store *s)
 {
-	struct uz_codec_ctx *codec;
-	int err;
-
-	uz_pool_free(s->pool);
-	s->pool = NULL;
-	err = uz_pool_new(s->config.arena, &s->pool);
-	if (err)
-		return err;
-	err = uz_codec_ctx_new(s->config.codec, s->config.level, &codec);
-	if (err)
-		return err;
-	err = claim_all(s, codec);
-	uz_codec_ctx_free(codec);
-	return err;
+	/* From the beginning; what has been found damaged by now is marked, and stays counted. */
+	for (unsigned i = 0; i < N_COUNTERS; i++) {
+		if (i != N_CORRUPT)
+			atomic_store(&s->gone.n[i], 0);
+	}
+	uz_pool_reset(s->pool);
+	return claim_all(s, s->verify);
 }
 
 int uz_store_recover(struct uz_store *s)
 {
-	int err = claim_all(s, NULL);
+	int err;
 
+	uz_arena_survey(s->config.arena);
+	err = claim_all(s, NULL);
 	if (err == -EEXIST)
 		err = claim_verified(s);
-	if (err)
-		return err;
-	for (uint64_t slot = 0; slot < s->nslots; slot++)
-		uz_count_entry(&s->gone,
-			       atomic_load_explicit(&s->table[slot], memory_order_relaxed), 1);
-	return uz_pool_claim_end(s->pool);
+	if (!err)
+		err = uz_pool_claim_end(s->pool);
+	UZ_CRASH(RECOVER_RESTORED);
+	return err;
 }

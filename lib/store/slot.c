@@ -6,6 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/crash.h"
 #include "store/internal.h"
 
 /* --- the lock bit --- */
@@ -79,7 +80,7 @@ static int decode(struct uz_store *s, struct uz_codec_ctx *codec, uz_entry e, vo
 	size_t len = uz_entry_len(e);
 	const unsigned char *object;
 
-	if (off + uz_entry_size(e) > uz_arena_data_size(s->config.arena))
+	if (!uz_entry_sound(e) || off + uz_entry_size(e) > uz_arena_data_size(s->config.arena))
 		return -EBADMSG;
 	object = uz_arena_ptr(s->config.arena, off);
 	if (uz_entry_codec(e) == UZ_CODEC_RAW)
@@ -221,7 +222,9 @@ static int encode(struct uz_worker *w, uint64_t slot, const void *page, uz_entry
 /* The slot is locked and held old: publish e and let go of old. */
 static void replace(struct uz_worker *w, uint64_t slot, uz_entry old, uz_entry e)
 {
+	UZ_CRASH(WRITE_COPIED);
 	uz_slot_unlock(w->store, slot, e);
+	UZ_CRASH(WRITE_PUBLISHED);
 	uz_count_entry(&w->counters, e, 1);
 	count(&w->counters, N_WRITES, 1);
 	if (uz_entry_codec(e) == UZ_CODEC_RAW)
@@ -248,6 +251,7 @@ int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, 
 	uint32_t sum = 0;
 	int err;
 
+	UZ_CRASH(SLOT_LOCKED);
 	if (!old && !buf) { /* it is zero already */
 		uz_slot_unlock(w->store, slot, old);
 		return 0;
@@ -280,6 +284,7 @@ void uz_slot_discard(struct uz_worker *w, uint64_t slot)
 
 	if (!old)
 		return;
+	UZ_CRASH(DETACHED);
 	count(&w->counters, N_NOTIFY_FREE, 1);
 	uz_dispose(w, old);
 }

@@ -16,8 +16,7 @@ static void on_surplus(void *context)
 	uz_defer_kick(s->defer);
 }
 
-/* Threads last: they find everything in place. */
-static int start(struct uz_store *s)
+static int prepare(struct uz_store *s)
 {
 	struct uz_defer_config defer = {
 		.ops = &uz_store_defer_ops,
@@ -28,21 +27,17 @@ static int start(struct uz_store *s)
 	};
 	int err;
 
-	err = uz_pool_new(s->config.arena, &s->pool);
+	err = uz_codec_ctx_new(s->config.codec, s->config.level, &s->verify);
+	if (!err)
+		err = uz_pool_new(s->config.arena, &s->pool);
 	if (err)
 		return err;
 	s->max_len = uz_pool_huge_size(s->pool) - 1 - UZ_SUM_SIZE;
-	err = uz_store_recover(s);
-	if (err)
-		return err;
-	uz_store_set_limit(s, s->config.mem_limit);
 	err = uz_defer_new(&defer, &s->defer);
-	if (err)
-		return err;
-	return uz_arena_start(s->config.arena, s->config.reserve, on_surplus, s);
+	return err ? err : uz_arena_prepare(s->config.arena);
 }
 
-int uz_store_new(const struct uz_store_config *config, struct uz_store **ret)
+int uz_store_prepare(const struct uz_store_config *config, struct uz_store **ret)
 {
 	const struct uz_codec_info *info = uz_codec_info(config->codec);
 	struct uz_store *s;
@@ -58,7 +53,38 @@ int uz_store_new(const struct uz_store_config *config, struct uz_store **ret)
 	s->table = uz_arena_table(config->arena);
 	s->nslots = uz_arena_nslots(config->arena);
 	pthread_mutex_init(&s->sweep_lock, NULL);
-	err = start(s);
+	err = prepare(s);
+	if (err) {
+		uz_store_free(s);
+		return err;
+	}
+	*ret = s;
+	return 0;
+}
+
+void uz_store_warm(struct uz_store *s)
+{
+	uz_arena_warm(s->config.arena);
+}
+
+int uz_store_start(struct uz_store *s, bool wait)
+{
+	int err = uz_store_recover(s);
+
+	if (err)
+		return err;
+	uz_store_set_limit(s, s->config.mem_limit);
+	return uz_arena_start(s->config.arena, s->config.reserve, wait, on_surplus, s);
+}
+
+int uz_store_new(const struct uz_store_config *config, struct uz_store **ret)
+{
+	struct uz_store *s;
+	int err = uz_store_prepare(config, &s);
+
+	if (err)
+		return err;
+	err = uz_store_start(s, true);
 	if (err) {
 		uz_store_free(s);
 		return err;
@@ -75,6 +101,7 @@ void uz_store_free(struct uz_store *s)
 	uz_arena_stop(s->config.arena); /* first: the refill thread tells s->defer of surplus */
 	uz_defer_free(s->defer);
 	uz_pool_free(s->pool);
+	uz_codec_ctx_free(s->verify);
 	pthread_mutex_destroy(&s->sweep_lock);
 	free(s);
 }

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/crash.h"
 #include "store/internal.h"
 
 /* Move the slot's object out of a victim zspage. */
@@ -12,14 +13,16 @@ static void move_object(struct uz_store *s, uint64_t slot)
 	uz_entry e = uz_slot_lock(s, slot);
 	uint64_t from = uz_entry_off(e), to;
 
-	if (!uz_entry_has_object(e) || !uz_pool_is_victim(s->pool, from) ||
+	if (!uz_entry_has_object(e) || !uz_entry_sound(e) || !uz_pool_is_victim(s->pool, from) ||
 	    uz_pool_alloc_dense(s->pool, uz_entry_size(e), &to)) {
 		uz_slot_unlock(s, slot, e);
 		return;
 	}
 	memcpy(uz_arena_ptr(s->config.arena, to), uz_arena_ptr(s->config.arena, from),
 	       uz_entry_size(e));
+	UZ_CRASH(COMPACT_COPIED);
 	uz_slot_unlock(s, slot, uz_entry_moved(e, to));
+	UZ_CRASH(COMPACT_PUBLISHED);
 	uz_pool_release(s->pool, from);
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * model --kill: a child serves the arena and is killed at any moment, also while it recovers from
- * the last time; then every page must be as it was when its last write was acknowledged, or as the
- * one write that wasn't left it.
+ * the last time.
  *
  * What has been acknowledged stands in memory that parent and child share. It is kept for each half
  * of a page, so that updates of a part are there, too. No page may be half of two states.
@@ -11,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -18,12 +18,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "model.h"
+#include "arena/arena.h"
+#include "base/crash.h"
+#include "kill.h"
 
-#define SLOTS	   256u /* of each thread */
-#define HALF	   (UZ_PAGE_SIZE / 2)
-#define ROUNDS_MIN 50
-#define DELAY_MAX  60000 /* microseconds from fork to kill */
+#define SLOTS	      256u /* of each thread */
+#define HALF	      (UZ_PAGE_SIZE / 2)
+#define ROUNDS_MIN    50
+#define TRANSIT_MAX   (32u * UZ_UNIT_PAGES_MAX * UZ_PAGE_SIZE) /* what refill has in its hands */
+#define DELAY_MAX     60000				       /* microseconds from fork to kill */
+#define CRASH_SECONDS 30 /* till a crash point must have been reached, or SIGALRM ends it */
 
 /* A half page's content follows from its slot and the number of the request that wrote it; 0: none
  * did. Only the slot's thread changes its log, in this order: begun, the request, acked. */
@@ -132,7 +136,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-__attribute__((noreturn)) static void child(const struct options *o, int fd)
+__attribute__((noreturn)) static void child(const struct options *o, int fd, const char *crash)
 {
 	struct client clients[THREADS_MAX];
 	struct uz_store *store;
@@ -140,6 +144,11 @@ __attribute__((noreturn)) static void child(const struct options *o, int fd)
 	pthread_t thread;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (crash) {
+		alarm(CRASH_SECONDS);
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* no core files */
+		CHECK(!setenv("UZ_CRASH", crash, 1) && !uz_crash_arm(), "%s", crash);
+	}
 	arena = arena_attach(fd);
 	store = store_new(o, arena);
 	for (unsigned i = 0; i < o->threads; i++) {
@@ -188,8 +197,7 @@ static bool check_slot(const struct options *o, struct uz_worker *w, uint64_t sl
 	return new && !old;
 }
 
-/* Take the arena over and look at everything. Returns how many slots had unacknowledged pages. */
-static unsigned take_over(const struct options *o, int fd)
+unsigned kill_check(const struct options *o, int fd)
 {
 	struct uz_arena *arena = arena_attach(fd);
 	struct uz_store *store = store_new(o, arena);
@@ -199,23 +207,58 @@ static unsigned take_over(const struct options *o, int fd)
 	check_state(store);
 	for (uint64_t slot = 0; slot < o->threads * SLOTS; slot++)
 		ahead += check_slot(o, w, slot);
-	check_memory(store);
+	check_memory(store, TRANSIT_MAX);
 	uz_worker_free(w);
 	uz_store_free(store);
 	uz_arena_free(arena);
 	return ahead;
 }
 
-static void run_and_kill(const struct options *o, int fd, unsigned delay)
+pid_t kill_serve(const struct options *o, int fd, const char *crash)
 {
 	pid_t pid;
-	int status;
 
 	fflush(stdout);
 	pid = fork();
 	CHECK(pid >= 0, "fork: %s", strerror(errno));
 	if (!pid)
-		child(o, fd);
+		child(o, fd, crash);
+	return pid;
+}
+
+struct uz_arena *kill_begin(const struct options *o)
+{
+	struct uz_arena *arena;
+
+	kill_log = mmap(NULL, sizeof(*kill_log), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			-1, 0);
+	CHECK(kill_log != MAP_FAILED, "no memory");
+	CHECK(!uz_arena_new((uint64_t)o->threads * SLOTS * UZ_PAGE_SIZE, &arena), "no arena");
+	return arena;
+}
+
+void kill_end(struct uz_arena *arena)
+{
+	uz_arena_free(arena);
+	munmap(kill_log, sizeof(*kill_log));
+}
+
+uint64_t kill_requests(const struct options *o)
+{
+	uint64_t requests = 0;
+
+	for (unsigned i = 0; i < o->threads; i++)
+		requests += atomic_load(&kill_log->requests[i]);
+	return requests;
+}
+
+/* --- model --kill --- */
+
+static void run_and_kill(const struct options *o, int fd, unsigned delay)
+{
+	pid_t pid = kill_serve(o, fd, NULL);
+	int status;
+
 	usleep(delay);
 	kill(pid, SIGKILL);
 	CHECK(waitpid(pid, &status, 0) == pid, "waitpid: %s", strerror(errno));
@@ -224,31 +267,23 @@ static void run_and_kill(const struct options *o, int fd, unsigned delay)
 
 void kill_test(const struct options *o)
 {
+	struct uz_arena *arena = kill_begin(o);
 	time_t end = time(NULL) + o->seconds;
 	unsigned rounds = 0, ahead = 0;
-	struct uz_arena *arena;
-	uint64_t requests = 0;
 	struct rng rng;
 
 	rng_init(&rng, o->seed, UINT64_MAX);
-	kill_log = mmap(NULL, sizeof(*kill_log), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			-1, 0);
-	CHECK(kill_log != MAP_FAILED, "no memory");
-	CHECK(!uz_arena_new((uint64_t)o->threads * SLOTS * UZ_PAGE_SIZE, &arena), "no arena");
 	while (rounds < ROUNDS_MIN || time(NULL) < end) {
 		/* A third is killed while it starts. */
 		bool early = rng_below(&rng, 3) == 0;
 
 		run_and_kill(o, uz_arena_fd(arena),
 			     (unsigned)rng_below(&rng, early ? DELAY_MAX / 20 : DELAY_MAX));
-		ahead += take_over(o, uz_arena_fd(arena));
+		ahead += kill_check(o, uz_arena_fd(arena));
 		rounds++;
 	}
-	for (unsigned i = 0; i < o->threads; i++)
-		requests += atomic_load(&kill_log->requests[i]);
-	CHECK(requests > rounds, "%llu requests", (unsigned long long)requests);
+	CHECK(kill_requests(o) > rounds, "%llu requests", (unsigned long long)kill_requests(o));
 	printf("%u kills, %llu requests, %u pages were ahead of their acknowledgement\n", rounds,
-	       (unsigned long long)requests, ahead);
-	uz_arena_free(arena);
-	munmap(kill_log, sizeof(*kill_log));
+	       (unsigned long long)kill_requests(o), ahead);
+	kill_end(arena);
 }

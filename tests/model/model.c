@@ -28,9 +28,11 @@ static struct options options = {
 static void print_options(FILE *f)
 {
 	fprintf(f, "%s --seed %llu --seconds %u --threads %u --algorithm %s --deferred %d\n",
-		options.kill ? "model --kill" : "model", (unsigned long long)options.seed,
-		options.seconds, options.threads, uz_codec_info(options.codec)->name,
-		options.deferred);
+		options.crash  ? "model_hooks --crash"
+		: options.kill ? "model --kill"
+			       : "model",
+		(unsigned long long)options.seed, options.seconds, options.threads,
+		uz_codec_info(options.codec)->name, options.deferred);
 }
 
 void failed(const char *file, int line, const char *cond, const char *format, ...)
@@ -271,7 +273,7 @@ static int usage(void)
 {
 	fprintf(stderr,
 		"usage: model [--seed N] [--seconds S] [--threads 1..%d] [--algorithm lz4|zstd]\n"
-		"             [--deferred 0|1] [--kill]\n",
+		"             [--deferred 0|1] [--kill|--crash]\n",
 		THREADS_MAX);
 	return 2;
 }
@@ -285,6 +287,9 @@ int main(int argc, char **argv)
 		{"algorithm", required_argument, NULL, 'a'},
 		{"deferred", required_argument, NULL, 'd'},
 		{"kill", no_argument, NULL, 'k'},
+#ifdef UZ_TEST_HOOKS
+		{"crash", no_argument, NULL, 'c'},
+#endif
 		{0},
 	};
 	int opt, codec = options.codec;
@@ -304,6 +309,8 @@ int main(int argc, char **argv)
 			options.deferred = strtoul(optarg, NULL, 0) != 0;
 		else if (opt == 'k')
 			options.kill = true;
+		else if (opt == 'c')
+			options.crash = true;
 		else
 			return usage();
 	}
@@ -312,6 +319,12 @@ int main(int argc, char **argv)
 	options.codec = (enum uz_codec)codec;
 	print_options(stdout);
 	fflush(stdout);
+#ifdef UZ_TEST_HOOKS
+	if (options.crash) {
+		crash_test(&options);
+		return 0;
+	}
+#endif
 	if (options.kill)
 		kill_test(&options);
 	else

@@ -16,7 +16,8 @@
  * rebuilt from the arena (quiet.c). What a thread does depends on the seed alone, not on the time
  * it takes nor on what the others do.
  *
- * kill.c does it the hard way: the store's process is killed at any moment.
+ * kill.c does it the hard way: the store's process is killed at any moment; crash.c, in a test
+ * build of the library, at each interesting instruction.
  */
 #ifndef UZ_TESTS_MODEL_H
 #define UZ_TESTS_MODEL_H
@@ -40,7 +41,7 @@ struct options {
 	uint64_t seed;
 	unsigned seconds, threads;
 	enum uz_codec codec;
-	bool deferred, kill;
+	bool deferred, kill, crash;
 };
 
 struct model {
@@ -105,8 +106,8 @@ bool accepted(struct thread *t, int err);
  * table says. */
 void check_state(struct uz_store *store);
 /* The kernel has got back all memory but the table, what is used, and the reserve; wait a little
- * for it. */
-void check_memory(struct uz_store *store);
+ * for it. But for transit bytes: what a process that was killed may have had in its hands. */
+void check_memory(struct uz_store *store, uint64_t transit);
 
 /* Between epochs. */
 void quiet_verify(struct model *m);
@@ -114,7 +115,8 @@ void quiet_rebuild(struct model *m);
 /* Empty the device; everything must be gone then. */
 void quiet_finish(struct model *m);
 
-/* --kill. */
+/* --kill and --crash. */
 void kill_test(const struct options *o);
+void crash_test(const struct options *o);
 
 #endif

@@ -111,16 +111,16 @@ static uint64_t file_bytes(const struct uz_arena *arena)
 	return (uint64_t)st.st_blocks * 512;
 }
 
-void check_memory(struct uz_store *store)
+void check_memory(struct uz_store *store, uint64_t transit)
 {
-	struct timespec pause = {.tv_nsec = 10000000};
+	struct timespec pause = {.tv_nsec = 1000000};
 	struct uz_store_stat st;
 	uint64_t bytes;
 
-	for (unsigned i = 0; i < 500; i++) {
+	for (unsigned i = 0; i < 5000; i++) {
 		uz_store_stat(store, &st);
 		bytes = file_bytes(store->config.arena);
-		if (bytes <= st.table_bytes + st.mem_used + st.mem_ready &&
+		if (bytes <= st.table_bytes + st.mem_used + st.mem_ready + transit &&
 		    st.mem_ready <= 2 * store->config.reserve)
 			return;
 		nanosleep(&pause, NULL);
@@ -141,5 +141,5 @@ void quiet_finish(struct model *m)
 	uz_store_stat(m->store, &st);
 	CHECK(!st.pages_stored && !st.compr_bytes && !st.mem_used, "%llu pages, %llu bytes left",
 	      (unsigned long long)st.pages_stored, (unsigned long long)st.mem_used);
-	check_memory(m->store);
+	check_memory(m->store, 0);
 }

@@ -11,11 +11,13 @@
  *
  *   hog child=0 mib=750 pass_ms=812,1490,1511 verify_ms=701 munmap_ms=24 run_ms=4514 wrong=0
  *
- * The exit status is 0 if every page of every child was right.
+ * The exit status is 0 if every page of every child was right. SIGTERM makes the pass that is going
+ * on the last but the comparing one.
  */
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,10 +29,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE_SIZE  4096u
-#define PAGE_WORDS (PAGE_SIZE / sizeof(uint64_t))
-#define RUN_PAGES  64u /* pages are dropped in runs of this length, one run in eight */
-#define PASSES_MAX 64u
+#define PAGE_SIZE    4096u
+#define PAGE_WORDS   (PAGE_SIZE / sizeof(uint64_t))
+#define RUN_PAGES    64u /* pages are dropped in runs of this length, one run in eight */
+#define PASSES_MAX   64u
+#define CHILDREN_MAX 1024u
 
 struct hog {
 	uint64_t seed;
@@ -42,6 +45,16 @@ struct hog {
 	uint64_t wrong;
 	unsigned pass_ms[PASSES_MAX + 1]; /* the last is the comparing pass */
 };
+
+static pid_t children[CHILDREN_MAX]; /* 0: none, as in every child */
+static volatile sig_atomic_t enough;
+
+static void on_sigterm(int signal)
+{
+	enough = 1;
+	for (unsigned i = 0; i < CHILDREN_MAX && children[i]; i++)
+		kill(children[i], SIGTERM);
+}
 
 /* splitmix64's finaliser */
 static uint64_t mix(uint64_t x)
@@ -171,6 +184,8 @@ static int run_child(struct hog *h)
 			hold(h);
 		run_pass(h, pass);
 		sum += h->pass_ms[pass];
+		if (enough && pass < h->passes)
+			h->passes = pass + 1;
 	}
 	start = now_ms();
 	if (munmap(h->base, size) < 0)
@@ -214,7 +229,8 @@ static unsigned long number(const char *text, unsigned long min, unsigned long m
 int main(int argc, char **argv)
 {
 	struct hog h = {.seed = (uint64_t)time(NULL), .passes = 3};
-	unsigned long mib = 64, children = 1;
+	struct sigaction term = {.sa_handler = on_sigterm, .sa_flags = SA_RESTART};
+	unsigned long mib = 64, count = 1;
 	int opt, failed = 0;
 
 	while ((opt = getopt(argc, argv, "m:p:s:k:w")) != -1) {
@@ -225,7 +241,7 @@ int main(int argc, char **argv)
 		else if (opt == 's')
 			h.seed = number(optarg, 0, UINT64_MAX);
 		else if (opt == 'k')
-			children = number(optarg, 1, 1024);
+			count = number(optarg, 1, CHILDREN_MAX);
 		else if (opt == 'w')
 			h.hold = true;
 		else
@@ -236,8 +252,9 @@ int main(int argc, char **argv)
 	}
 	setlinebuf(stdout);
 	printf("hog seed=%llu\n", (unsigned long long)h.seed);
-	h.pages = (mib << 20) / PAGE_SIZE / children;
-	for (unsigned i = 0; i < children; i++) {
+	h.pages = (mib << 20) / PAGE_SIZE / count;
+	sigaction(SIGTERM, &term, NULL);
+	for (unsigned i = 0; i < count; i++) {
 		struct hog own = h;
 		pid_t pid = fork();
 
@@ -245,10 +262,13 @@ int main(int argc, char **argv)
 			err(2, "fork");
 		own.child = i;
 		own.seed = mix(h.seed + i);
-		if (pid == 0)
+		if (pid == 0) {
+			memset(children, 0, sizeof(children));
 			exit(run_child(&own));
+		}
+		children[i] = pid;
 	}
-	for (unsigned i = 0; i < children; i++)
+	for (unsigned i = 0; i < count; i++)
 		failed |= reap();
 	return failed;
 }

@@ -19,7 +19,7 @@ enabled = false
 enabled = false
 EOT
 disk=/run/uzram/$DEV/disk
-server=$(pgrep -P "$(daemon_pid "$DEV")")
+server=$(server_pid "$DEV")
 
 # Page faults of the worker threads so far: minor and major.
 faults() {

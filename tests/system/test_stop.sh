@@ -85,10 +85,14 @@ say "stopped with swap in use, $(($(now_ms) - start)) ms after it could"
 exec {go}>&-
 wait "$hog" || fail "the hog was harmed"
 
-# ---- a killed daemon leaves a dead mount, a loop device, swap and a link: the next start tidies up ----
+# ---- a daemon of which all is killed leaves a dead mount, a loop device, swap and a link: the next start tidies up ----
 
 start
-kill -KILL "$(daemon_pid "$DEV")"
+# Nobody else's pages are to be lost with it, and some machines swap out whatever is idle.
+swapoff "$swap"
+swapon --priority 0 "$swap"
+read -ra servers <<<"$(server_pids "$DEV")"
+kill -KILL "$(daemon_pid "$DEV")" "${servers[@]}"
 wait "$(daemon_pid "$DEV")" 2>/dev/null || :
 say "after SIGKILL: $(residue "$DEV" | tr '\n' ';')"
 start

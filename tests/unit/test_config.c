@@ -67,7 +67,9 @@ static void check_config(const struct config *a, const struct config *b)
 	assert_int_equal(a->swap, b->swap);
 	assert_int_equal(a->swap_priority, b->swap_priority);
 	assert_int_equal(a->swap_discard, b->swap_discard);
+	assert_int_equal(a->swap_off_for_sleep, b->swap_off_for_sleep);
 	assert_int_equal(a->loop, b->loop);
+	assert_int_equal(a->hang_timeout, b->hang_timeout);
 }
 
 static const struct config defaults = {
@@ -85,7 +87,9 @@ static const struct config defaults = {
 	.swap = true,
 	.swap_priority = 100,
 	.swap_discard = true,
+	.swap_off_for_sleep = true,
 	.loop = true,
+	.hang_timeout = 10000,
 };
 
 static void defaults_of_an_empty_file(void **state)
@@ -132,8 +136,11 @@ static const char all_keys[] = "name = 'Vm.disk_0-x'\n"
 			       "enabled = false\n"
 			       "priority = -1\n"
 			       "discard = false\n"
+			       "off_for_sleep = false\n"
 			       "[loop]\n"
-			       "enabled = false\n";
+			       "enabled = false\n"
+			       "[server]\n"
+			       "hang_timeout = '600s'\n";
 
 static void every_key(void **state)
 {
@@ -149,6 +156,7 @@ static void every_key(void **state)
 		.deferred_pool = 65536,
 		.deferred_age = 10000,
 		.swap_priority = -1,
+		.hang_timeout = 600000,
 	};
 	struct config c;
 
@@ -173,6 +181,8 @@ static void values_at_the_edge(void **state)
 	assert_int_equal(c.deferred_age, 1);
 	load_good("deferred_free.max_age = '25ms'", &c);
 	assert_int_equal(c.deferred_age, 25);
+	load_good("server.hang_timeout = 2000", &c);
+	assert_int_equal(c.hang_timeout, 2000);
 }
 
 static void limit_and_reserve(void **state)

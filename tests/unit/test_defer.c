@@ -25,6 +25,7 @@
 
 #include "arena/internal.h"
 #include "base/futex.h"
+#include "defer/internal.h"
 #include "uzram/defer.h"
 
 #define PAGE	 UZ_PAGE_SIZE
@@ -895,7 +896,7 @@ static void trimmer_init(struct trimmer *t, struct uz_arena *a)
 	open_books(PER_PAGE, false);
 	t->arena = a;
 	assert_int_equal(uz_defer_new(&config, &t->d), 0);
-	assert_int_equal(uz_arena_start(a, RESERVE, kick, t), 0);
+	assert_int_equal(uz_arena_start(a, RESERVE, true, kick, t), 0);
 	t->p = new_producer(t->d);
 	assert_true(uz_defer_push(t->p, 0)); /* whose drain tells the thread's number */
 	uz_defer_flush(t->d);
@@ -1077,6 +1078,40 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* --- the ring --- */
+
+static int run_sqe(struct io_uring *ring, uint8_t opcode, uint8_t flags)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe;
+	int res;
+
+	assert_non_null(sqe);
+	io_uring_prep_rw(opcode, sqe, -1, NULL, 0, 0);
+	sqe->flags = flags;
+	assert_int_equal(io_uring_submit(ring), 1);
+	assert_int_equal(io_uring_wait_cqe(ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+static void test_ring_is_restricted(void **state)
+{
+	struct io_uring ring;
+	int fd = -1;
+
+	assert_int_equal(uz_drain_ring_init(&ring), 0);
+	for (unsigned op = 0; op < IORING_OP_LAST; op++) {
+		bool allowed = op == IORING_OP_READ || op == IORING_OP_FALLOCATE;
+
+		assert_int_equal(run_sqe(&ring, (uint8_t)op, 0), allowed ? -EBADF : -EACCES);
+	}
+	assert_int_equal(run_sqe(&ring, IORING_OP_READ, IOSQE_ASYNC), -EACCES);
+	assert_int_equal(io_uring_register_files(&ring, &fd, 1), -EACCES);
+	io_uring_queue_exit(&ring);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1099,6 +1134,7 @@ int main(void)
 		cmocka_unit_test(test_trim_in_a_row),
 		cmocka_unit_test(test_trim_and_stop),
 		cmocka_unit_test(test_trim_refused),
+		cmocka_unit_test(test_ring_is_restricted),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

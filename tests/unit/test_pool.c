@@ -82,7 +82,7 @@ static void model_init(struct model *m)
 	*m = (struct model){.live = calloc(MAX, sizeof(struct object))};
 	assert_int_equal(uz_arena_new(DISKSIZE, &m->arena), 0);
 	assert_int_equal(uz_pool_new(m->arena, &m->pool), 0);
-	assert_int_equal(uz_arena_start(m->arena, RESERVE, NULL, NULL), 0);
+	assert_int_equal(uz_arena_start(m->arena, RESERVE, true, NULL, NULL), 0);
 }
 
 static void model_done(struct model *m)
@@ -567,7 +567,7 @@ static void model_rebuild(struct model *m, struct model *ret)
 	for (unsigned i = 0; i < ret->nlive; i++)
 		assert_int_equal(uz_pool_claim(ret->pool, ret->live[i].off, ret->live[i].size), 0);
 	assert_int_equal(uz_pool_claim_end(ret->pool), 0);
-	assert_int_equal(uz_arena_start(ret->arena, RESERVE, NULL, NULL), 0);
+	assert_int_equal(uz_arena_start(ret->arena, RESERVE, true, NULL, NULL), 0);
 }
 
 static void random_history(struct model *m)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -260,6 +261,65 @@ static void test_reserve_of_the_dead(void **state)
 	assert_page(0, PAGE_RANDOM, 0);
 }
 
+/* Resident memory of this process, bytes: what it has of its own, and page tables. */
+static uint64_t own_memory(void)
+{
+	unsigned long kib, sum = 0;
+	char line[256];
+	FILE *f = fopen("/proc/self/status", "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "RssAnon: %lu", &kib) == 1 ||
+		    sscanf(line, "VmPTE: %lu", &kib) == 1)
+			sum += kib;
+	}
+	fclose(f);
+	return (uint64_t)sum << 10;
+}
+
+/* A store that stands by while another one serves takes over what that one has stored by then, and
+ * next to no memory. */
+static void test_stand_by(void **state)
+{
+	struct uz_store_config other = config;
+	struct uz_store *spare;
+	struct uz_worker *w;
+	uint64_t before;
+
+	assert_int_equal(uz_arena_attach(uz_arena_fd(arena), &other.arena), 0);
+	assert_int_equal(uz_store_prepare(&other, &spare), 0);
+	assert_int_equal(uz_worker_new(spare, &w), 0);
+	for (uint64_t slot = 0; slot < SLOTS; slot++)
+		put_page(slot, slot % 3 ? PAGE_TEXT : PAGE_RANDOM, slot);
+	uz_store_warm(spare);
+	for (uint64_t slot = 0; slot < SLOTS; slot += 2)
+		put_page(slot, PAGE_TEXT, slot + 1);
+	uz_store_warm(spare);
+	close_store();
+	uz_arena_free(arena);
+
+	arena = other.arena;
+	store = spare;
+	worker = w;
+
+	before = own_memory();
+	assert_int_equal(uz_store_start(spare, false), 0);
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) /* which take some for all */
+	assert_in_range(own_memory(), 0, before + (64 << 10));
+#else
+	assert_in_range(before, 0, own_memory());
+#endif
+	for (uint64_t slot = 0; slot < SLOTS; slot++) {
+		if (slot % 2 == 0)
+			assert_page(slot, PAGE_TEXT, slot + 1);
+		else
+			assert_page(slot, slot % 3 ? PAGE_TEXT : PAGE_RANDOM, slot);
+	}
+	put_page(0, PAGE_RANDOM, 7);
+	assert_page(0, PAGE_RANDOM, 7);
+}
+
 /* --- workers --- */
 
 #define CHURNERS 8
@@ -344,6 +404,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fallback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large_discard, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reserve_of_the_dead, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stand_by, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worker_churn, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worker_buffers, setup, teardown),
 	};

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Taking over the data memory that another process left: which units have memory (survey), and
+ * which of them are used (restore). What is free and has memory is ready, as it was for the dead;
+ * whatever of it is surplus goes back to the kernel in the usual way, while pages are served.
+ *
+ * Nobody serves meanwhile, so that memory may be had only from what others give up by themselves.
+ * Who stands by to take over gets beforehand what that takes (warm).
+ */
+#include "arena/internal.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* In next[], from survey to restore: of a unit that has memory, or has some. */
+#define UNIT_POPULATED (UNIT_NONE - 1)
+#define UNIT_PARTLY    (UNIT_NONE - 2)
+
+#define WARM_UNITS 256
+
+/* What one page of page table entries maps. */
+#define TABLE_REACH ((uintptr_t)UZ_PAGE_SIZE / sizeof(void *) * UZ_PAGE_SIZE)
+
+/* The first byte with memory at or after pos; both in the area. False: there is none. */
+static bool find_data(const struct uz_arena *a, const struct area *ar, uint64_t pos,
+		      uint64_t *ret_from)
+{
+	uint64_t base = a->sb->data_off + ar->base;
+	uint64_t size = ar->nunits * uz_unit_bytes(ar);
+	off_t from;
+
+	if (pos >= size)
+		return false;
+	from = lseek(a->fd, (off_t)(base + pos), SEEK_DATA);
+	if (from < 0 || (uint64_t)from >= base + size)
+		return false;
+	*ret_from = (uint64_t)from - base;
+	return true;
+}
+
+/* The first run of bytes with memory at or after pos. */
+static bool find_memory(const struct uz_arena *a, const struct area *ar, uint64_t pos,
+			uint64_t *ret_from, uint64_t *ret_to)
+{
+	uint64_t base = a->sb->data_off + ar->base;
+	uint64_t size = ar->nunits * uz_unit_bytes(ar);
+	off_t to;
+
+	if (!find_data(a, ar, pos, ret_from))
+		return false;
+	to = lseek(a->fd, (off_t)(base + *ret_from), SEEK_HOLE);
+	*ret_to = to < 0 || (uint64_t)to > base + size ? size : (uint64_t)to - base;
+	return true;
+}
+
+/* Have page tables for the memory at at, which is there. Returns where the next ones begin. */
+static uintptr_t prepare_table(uintptr_t at)
+{
+	madvise((void *)at, UZ_PAGE_SIZE, MADV_POPULATE_READ);
+	return (at + TABLE_REACH) & ~(TABLE_REACH - 1);
+}
+
+/* Have page tables for what is there: all that a first touch of it needs from then on is a page
+ * fault that takes no memory. To take those faults beforehand would multiply the time in which
+ * nobody is served. Below *done there are page tables already. Failure costs allocations later, no
+ * more. */
+static void prepare_tables(uintptr_t from, uintptr_t to, uintptr_t *done)
+{
+	for (uintptr_t at = from > *done ? from : *done; at < to; at = *done)
+		*done = prepare_table(at);
+}
+
+/* A look at each page of page tables, not at each run of memory. Some more units than there are,
+ * for those that come before the next time. */
+static void warm_area(struct uz_arena *a, struct area *ar)
+{
+	uintptr_t base = (uintptr_t)a->data + ar->base;
+	uint64_t pos = 0, from, units;
+
+	while (find_data(a, ar, pos, &from))
+		pos = prepare_table(base + from) - base;
+	units = pos / uz_unit_bytes(ar);
+	units += units / 8 + WARM_UNITS;
+	if (units > ar->nunits)
+		units = ar->nunits;
+	if (units <= ar->populated_meta)
+		return;
+	uz_units_populate_private(ar, ar->populated_meta, (uint32_t)units - ar->populated_meta);
+	ar->populated_meta = (uint32_t)units;
+}
+
+void uz_arena_warm(struct uz_arena *a)
+{
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++)
+		warm_area(a, uz_area_of(a, n));
+}
+
+static void mark(struct area *ar, uint32_t first, uint32_t end, uint32_t what)
+{
+	while (ar->fresh < first)
+		ar->next[ar->fresh++] = UNIT_NONE;
+	for (uint32_t unit = first; unit < end; unit++)
+		ar->next[unit] = what;
+	if (ar->fresh < end)
+		ar->fresh = end;
+}
+
+static void survey_area(struct uz_arena *a, struct area *ar)
+{
+	uintptr_t base = (uintptr_t)a->data + ar->base, prepared = 0;
+	size_t bytes = uz_unit_bytes(ar);
+	uint64_t pos = 0, from, to;
+
+	for (ar->fresh = 0; find_memory(a, ar, pos, &from, &to); pos = to) {
+		uint32_t first = (uint32_t)((from + bytes - 1) / bytes);
+		uint32_t end = (uint32_t)(to / bytes);
+
+		prepare_tables(base + from, base + to, &prepared);
+		if (from % bytes)
+			mark(ar, first - 1, first, UNIT_PARTLY);
+		mark(ar, first, end, UNIT_POPULATED);
+		if (to % bytes)
+			mark(ar, end, end + 1, UNIT_PARTLY);
+	}
+}
+
+void uz_arena_survey(struct uz_arena *a)
+{
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++)
+		survey_area(a, uz_area_of(a, n));
+}
+
+bool uz_arena_surveyed(const struct uz_arena *a, uint64_t off)
+{
+	uint64_t index = off >> __builtin_ctzll(a->sb->area_span);
+	const struct area *ar;
+
+	if (index >= UZ_UNIT_PAGES_MAX)
+		return false;
+	ar = &a->areas[index];
+	return off - ar->base < ar->fresh * uz_unit_bytes(ar);
+}
+
+/* The process died while the unit, which is free, was populated or punched. */
+static void punch_rest(struct uz_arena *a, const struct area *ar, uint32_t unit)
+{
+	struct uz_extent e = {ar->npages, unit, 1};
+	uint64_t off, len;
+
+	uz_arena_extent_range(a, &e, &off, &len);
+	fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
+}
+
+static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_unit_used *used,
+			void *context)
+{
+	uint32_t surveyed = ar->fresh;
+	int err;
+
+	if (ar->fresh < end)
+		ar->fresh = end;
+	err = uz_units_populate_private(ar, 0, ar->fresh);
+	if (err)
+		return err;
+	ar->populated_meta = ar->fresh;
+	ar->ready = ar->cold = UNIT_NONE;
+	ar->nready = 0;
+	ar->told = false;
+	/* Downwards: the lowest are handed out first. */
+	for (uint32_t unit = ar->fresh; unit-- > 0;) {
+		uint32_t found = unit < surveyed ? ar->next[unit] : UNIT_NONE;
+
+		if (used(context, ar->npages, unit)) {
+			atomic_fetch_add_explicit(&a->used_pages, ar->npages, memory_order_relaxed);
+		} else if (found == UNIT_POPULATED) {
+			uz_unit_push(ar, &ar->ready, unit);
+			ar->nready++;
+		} else {
+			if (found == UNIT_PARTLY)
+				punch_rest(a, ar, unit);
+			uz_unit_push(ar, &ar->cold, unit);
+		}
+	}
+	return 0;
+}
+
+int uz_arena_restore(struct uz_arena *a, const uint32_t end[UZ_UNIT_PAGES_MAX], uz_unit_used *used,
+		     void *context)
+{
+	atomic_store(&a->used_pages, 0);
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+		int err = restore_area(a, uz_area_of(a, n), end[n - 1], used, context);
+
+		if (err)
+			return err;
+	}
+	uz_arena_reset_max(a);
+	return 0;
+}

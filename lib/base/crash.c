@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Crash points, in the test build only.
+ */
+#include "base/crash.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/futex.h"
+
+#define NOT_ARMED UZ_CRASH_COUNT
+
+static const char *const names[UZ_CRASH_COUNT] = {
+#define X(point, name) [UZ_CRASH_##point] = name,
+	UZ_CRASH_POINTS_LIBRARY(X) UZ_CRASH_POINTS_DAEMON(X)
+#undef X
+};
+
+static unsigned armed = NOT_ARMED;
+static _Atomic uint64_t passes_left;
+
+const char *uz_crash_name(unsigned point)
+{
+	return names[point];
+}
+
+static unsigned find(const char *name, size_t len)
+{
+	unsigned point = 0;
+
+	while (point < UZ_CRASH_COUNT &&
+	       (strlen(names[point]) != len || memcmp(names[point], name, len) != 0))
+		point++;
+	return point;
+}
+
+int uz_crash_arm(void)
+{
+	const uint64_t seed[2] = {(uint64_t)getpid(), uz_now_ns()};
+	const char *text = getenv("UZ_CRASH");
+	unsigned point;
+	const char *n;
+	uint64_t max;
+	char *end;
+
+	armed = NOT_ARMED;
+	if (!text)
+		return 0;
+	n = strchrnul(text, ':');
+	point = find(text, (size_t)(n - text));
+	if (point == UZ_CRASH_COUNT || n[0] != ':' || n[1] < '1' || n[1] > '9')
+		return -EINVAL;
+	errno = 0;
+	max = strtoull(n + 1, &end, 10);
+	if (*end || errno)
+		return -EINVAL;
+	atomic_store(&passes_left, 1 + XXH3_64bits(seed, sizeof(seed)) % max);
+	armed = point;
+	return 0;
+}
+
+void uz_crash_pass(enum uz_crash_point point)
+{
+	if (point == armed && atomic_fetch_sub_explicit(&passes_left, 1, memory_order_relaxed) == 1)
+		__builtin_trap();
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Crash points: in a test build (-DUZ_TEST_HOOKS), named places at which the process can be made to
+ * die on the spot, to show that nothing is lost wherever that happens. In any other build nothing
+ * is left of them.
+ *
+ * UZ_CRASH=POINT:N in the environment arms one point: of its passes, counted over all threads, the
+ * process does not survive one that it chooses among the first N. It dies by __builtin_trap(): that
+ * takes no system call, which a seccomp filter could refuse, and no signal mask stops it.
+ */
+#ifndef UZ_BASE_CRASH_H
+#define UZ_BASE_CRASH_H
+
+/* The library's points, X(enumerator, name). */
+#define UZ_CRASH_POINTS_LIBRARY(X)                                                                 \
+	X(WRITE_COPIED, "write-copied")	      /* the object is written, its entry not published */ \
+	X(WRITE_PUBLISHED, "write-published") /* ... published, the old one not disposed of */     \
+	X(SLOT_LOCKED, "slot-locked")	      /* a part of a page is about to be changed */        \
+	X(DETACHED, "detached")		      /* a discard has emptied the slot, no more */        \
+	X(PUSHED, "pushed")		      /* a value is in a deferred-free buffer */           \
+	X(PUSH_FULL, "push-full")	      /* a full buffer is queued, and still the current */ \
+	X(DRAIN_RUN, "drain-run")	      /* one class of a buffer's objects is freed */       \
+	X(COMPACT_COPIED, "compact-copied")   /* an object is moved, its slot names the old one */ \
+	X(COMPACT_PUBLISHED, "compact-published") /* ... the new one, the old is not freed */      \
+	X(TRIM_SUBMITTED, "trim-submitted")	  /* the kernel is taking memory back */           \
+	X(TRIM_END, "trim-end")			  /* ... has taken it */                           \
+	X(REFILL_POPULATED, "refill-populated")	  /* units have memory, and are on no list */      \
+	X(RECOVER_CLAIM, "recover-claim")	  /* a slot's entry is about to be claimed */      \
+	X(RECOVER_RESTORED, "recover-restored")	  /* everything is rebuilt, nothing started */
+
+/* The daemon's. */
+#define UZ_CRASH_POINTS_DAEMON(X)                                                                  \
+	X(INIT_REPLAYED, "init-replayed")                                                          \
+	X(RESEND_BEFORE, "resend-before")                                                          \
+	X(RESEND_AFTER, "resend-after")                                                            \
+	X(REPLY_BEFORE, "reply-before")                                                            \
+	X(REPLY_AFTER, "reply-after")
+
+#ifdef UZ_TEST_HOOKS
+
+enum uz_crash_point {
+#define X(point, name) UZ_CRASH_##point,
+	UZ_CRASH_POINTS_LIBRARY(X) UZ_CRASH_COUNT_LIBRARY,
+	UZ_CRASH_LAST_LIBRARY = UZ_CRASH_COUNT_LIBRARY - 1, /* the daemon's go on from here */
+	UZ_CRASH_POINTS_DAEMON(X) UZ_CRASH_COUNT,
+#undef X
+};
+
+/* The name of a point, 0 to UZ_CRASH_COUNT - 1; the library's are those below
+ * UZ_CRASH_COUNT_LIBRARY. */
+const char *uz_crash_name(unsigned point);
+
+/* Arm the point that the environment names; none where it names none. Call it in a new process
+ * before it starts threads. -EINVAL: there is no such point, or N isn't a number from 1. */
+int uz_crash_arm(void);
+
+void uz_crash_pass(enum uz_crash_point point);
+
+#define UZ_CRASH(point) uz_crash_pass(UZ_CRASH_##point)
+
+#else
+
+static inline int uz_crash_arm(void)
+{
+	return 0;
+}
+
+#define UZ_CRASH(point)                                                                            \
+	do {                                                                                       \
+	} while (0)
+
+#endif
+#endif

@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The supervisor dies. Its server serves on, and says so; under a service manager that keeps descriptors (here a little
+# one of our own, tests/vm has systemd), the next supervisor goes on with the same device, also if the server died too.
+
+LIMIT=110
+# shellcheck source=tests/system/lib.sh
+. "${0%/*}/lib.sh"
+need findmnt
+disk=/run/uzram/$DEV/disk
+
+write_page() { dd if="$T/page" of="$disk" bs=4096 seek="$1" count=1 conv=notrunc status=none; }
+read_page() { dd if="$disk" bs=4096 skip="$1" count=1 status=none | cmp - "$T/page"; }
+head -c 4096 /dev/urandom >"$T/page"
+
+# ---- nobody starts another ----
+
+start_daemon "$DEV" <<'EOT'
+size = "64M"
+[swap]
+enabled = false
+EOT
+supervisor=$(daemon_pid "$DEV")
+has_spare() { [[ $(server_pids "$DEV") == *" "*" " ]]; }
+wait_for 5 has_spare || fail "nobody stands by"
+read -ra servers <<<"$(server_pids "$DEV")"
+write_page 5
+kill -KILL "$supervisor"
+wait_for 5 grep -q 'supervisor.*has died' "$T/$DEV/log" || fail "the server does not say so"
+say "$(tail -n 1 "$T/$DEV/log")"
+read_page 5 || fail "the server does not serve on"
+write_page 6
+kill -KILL "${servers[0]}" # even now there is another one
+read_page 6 || fail "the other one does not go on"
+! timeout 20 "$UZRAMD" --config "$T/$DEV/config.toml" 2>"$T/second" || fail "a second daemon took the name"
+grep -q "$DEV already" "$T/second" || fail "unclear: $(cat "$T/second")"
+# What uzramd(8) advises: take everything away by hand, and the server ends.
+losetup -d "$(readlink "/dev/uzram/$DEV")"
+umount "/run/uzram/$DEV"
+wait_for 5 ended "${servers[1]}" || fail "a server still runs with nothing to serve"
+rm "$T/$DEV/pid" "/dev/uzram/$DEV"
+rmdir /dev/uzram 2>/dev/null || :
+
+# ---- a manager starts another ----
+
+"$PYTHON" "$HERE/manager.py" "$T/manager" "$UZRAMD" --config "$T/$DEV/config.toml" >"$T/$DEV/manager" 2>"$T/$DEV/log" &
+manager=$!
+at_exit "wait_for 20 ended $manager"
+at_exit "kill -TERM $manager 2>/dev/null || :"
+main_pid() { sed -n 's/^main //p' "$T/$DEV/manager" | tail -n 1; }
+has_new_main() { [[ $(main_pid) != "$1" ]] && timeout 1 grep -q "$(main_pid)" "/run/uzram/$DEV/pid" 2>/dev/null; }
+wait_for 20 grep -q READY "$T/$DEV/manager" || fail "not ready"
+main_pid >"$T/$DEV/pid" # for the clean-up
+wait_for 5 grep -q 'stored fuse' "$T/$DEV/manager" || fail "no descriptors stored"
+sleep 1.2 # the last of them may go with the next tick
+for victims in supervisor both supervisor both; do
+    # The last time, with a configuration that is of no use.
+    [[ -e $T/once ]] && echo 'nonsense = 1' >>"$T/$DEV/config.toml"
+    [[ $victims != both ]] || touch "$T/once"
+    write_page 7
+    before=$(main_pid)
+    case $victims in
+    supervisor) kill -KILL "$before" ;;
+    both)
+        read -ra servers <<<"$(cat "/proc/$before/task/$before/children")"
+        kill -KILL "${servers[@]}" "$before"
+        ;;
+    esac
+    read_page 7 || fail "lost a page with $victims"
+    wait_for 10 has_new_main "$before" || fail "no new supervisor"
+    main_pid >"$T/$DEV/pid"
+    write_page 8
+    if ! read_page 7 || ! read_page 8; then
+        fail "lost a page after $victims"
+    fi
+    say "$victims killed: $(grep 'goes on' "$T/$DEV/log" | tail -n 1)"
+done
+assert_no_errors "$DEV"
+"$BUILD/daemon/uzramctl" stop "$DEV"
+wait_for 10 ended "$manager" || fail "the manager runs on"
+assert_nothing_left "$DEV"

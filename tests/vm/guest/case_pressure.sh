@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=dash
+#
+# Kills under memory shortage: processes that need more memory than the guest has, and whose every page must be right in
+# the end, while the serving process is killed every second. They need $MIB, for at least $PRESSURE seconds.
+
+set -eu
+
+seconds() { cut -d. -f1 /proc/uptime; }
+say() { echo "$(cut -d' ' -f1 /proc/uptime) $*"; }
+fail() { say "FAIL: $*"; exit 1; }
+
+# Children of $1.
+children() { cat "/proc/$1/task/$1/children"; }
+in_use() { grep -q '^/dev/loop' /proc/swaps; }
+vmstat() { sed -n "s/^$1 //p" /proc/vmstat; }
+
+# The daemon's messages, among the kernel's.
+start_daemon() {
+    cat >/etc/uzram.toml <<EOT
+size = "1G"
+[memory]
+limit = "320M"
+reserve = "48M"
+EOT
+    uzramd --config /etc/uzram.toml >/dev/kmsg 2>&1 &
+    supervisor=$!
+    until in_use; do
+        kill -0 $supervisor || fail "uzramd has ended"
+        usleep 50000
+    done
+}
+
+# check_thread STAT-FILE: PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE are what PR_SET_IO_FLUSHER sets.
+check_thread() {
+    flags=$(sed 's/.*) //' "$1" 2>/dev/null | cut -d' ' -f7)
+    [ -n "$flags" ] || return 0 # it has ended meanwhile
+    [ $((flags & 0x180000)) = $((0x180000)) ] || fail "not an I/O flusher: $(cat "$1")"
+}
+
+# Memory reclaim waits for them: they must not wait for it, nor be its victims.
+check_processes() {
+    for pid in $supervisor $(children $supervisor); do
+        [ "$(cat "/proc/$pid/oom_score_adj")" = -1000 ] || fail "the OOM killer may choose process $pid"
+        for thread in "/proc/$pid"/task/*; do
+            check_thread "$thread/stat"
+        done
+    done
+}
+
+# Let processes fill and compare their memory until $1.
+press_until() {
+    while [ "$(seconds)" -lt "$1" ]; do
+        hog -m "$MIB" -p 1 -k 2 || return 1
+    done
+}
+
+# Kill the server every second while process $1 runs.
+kill_during() {
+    kills=0
+    killed=
+    while kill -0 "$1" 2>/dev/null; do
+        sleep 1
+        server=$(children $supervisor | cut -d' ' -f1) # the older one serves, the other stands by
+        # There may be none yet, or still the one that is dead.
+        if [ -n "$server" ] && [ "$server" != "$killed" ]; then
+            kill -KILL "$server"
+            killed=$server
+            kills=$((kills + 1))
+        fi
+    done
+}
+
+check_log() {
+    restarts=$(dmesg | grep -c 'the server was killed') || true
+    say "$kills kills, $restarts restarts, $(vmstat pswpin) pages swapped in, $(vmstat pswpout) out"
+    [ "$restarts" = $kills ] || fail "one is missing"
+    [ "$(vmstat pswpout)" -gt 10000 ] || fail "that was no shortage"
+    ! dmesg | grep -E 'error, dev |-error on swap|page allocation failure|WARNING:|BUG:' || fail "the kernel complained"
+}
+
+start_daemon
+check_processes
+say "$MIB MiB, for at least $PRESSURE s"
+press_until $(($(seconds) + PRESSURE)) &
+kill_during $!
+wait $! || fail "wrong pages, or a dead process"
+usleep 500000 # for the last one's successor
+check_processes
+check_log
+uzramctl stop swap0
+wait $supervisor || fail "uzramd ended with status $?"
+! in_use || fail "still in use"
+say "stopped"
