@@ -72,6 +72,9 @@ void *uz_arena_ptr(const struct uz_arena *arena, uint64_t off);
 bool uz_arena_locate(const struct uz_arena *arena, uint64_t off, unsigned *ret_npages,
 		     uint32_t *ret_unit, uint32_t *ret_within);
 
+/* How many pages the units have that off lies among; 0: off is outside of the data. */
+unsigned uz_arena_unit_pages(const struct uz_arena *arena, uint64_t off);
+
 /* The offset of a unit's first byte, and how many units of that size there are. */
 uint64_t uz_arena_unit_off(const struct uz_arena *arena, unsigned npages, uint32_t unit);
 uint32_t uz_arena_nunits(const struct uz_arena *arena, unsigned npages);

@@ -93,6 +93,13 @@ bool uz_arena_locate(const struct uz_arena *a, uint64_t off, unsigned *ret_npage
 	return true;
 }
 
+unsigned uz_arena_unit_pages(const struct uz_arena *a, uint64_t off)
+{
+	uint64_t index = off >> __builtin_ctzll(a->sb->area_span);
+
+	return index < UZ_UNIT_PAGES_MAX ? (unsigned)index + 1 : 0;
+}
+
 uint64_t uz_arena_unit_off(const struct uz_arena *a, unsigned npages, uint32_t unit)
 {
 	const struct area *ar = &a->areas[npages - 1];

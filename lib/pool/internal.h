@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pool's state, shared by pool.c (classes, alloc, release), compact.c and restore.c.
+ * The pool's state, shared by classes.c, pool.c (alloc, release), compact.c and restore.c.
  */
 #ifndef UZ_POOL_INTERNAL_H
 #define UZ_POOL_INTERNAL_H
@@ -24,7 +24,13 @@ enum {
 };
 
 #define ZSPAGE_NONE UINT32_MAX
-#define CLASS_NONE  UINT16_MAX
+
+/* The two kinds of classes. */
+enum {
+	COARSE, /* of zspages of up to COARSE_PAGES pages */
+	FINE,
+};
+#define COARSE_PAGES 3
 
 /* Of a unit that is a zspage. Everything is guarded by its class's lock; but the class is fixed
  * while an object in it is live, so that whoever holds one may read it, and who can do with a guess
@@ -41,9 +47,11 @@ struct zspage {
 struct size_class {
 	struct uz_spin lock;
 	uint16_t size;	   /* bytes an object, a multiple of UZ_POOL_GRANULE */
+	uint16_t share;	   /* ... and its share of the zspage's tail */
 	uint16_t objects;  /* a zspage */
 	uint8_t npages;	   /* a zspage */
 	uint16_t nonempty; /* bit g: list[g] is not empty */
+	uint32_t missed;   /* of a fine class without zspages: bytes that it would have saved */
 	uint32_t list[GROUPS];
 	uint64_t zspages;
 	uint64_t inuse;		/* objects */
@@ -56,15 +64,16 @@ struct uz_pool {
 	uint32_t end[UZ_UNIT_PAGES_MAX]; /* while rebuilding: one past the last unit claimed */
 	unsigned nclasses;
 	size_t huge_size;
-	uint8_t class_of[UZ_POOL_CLASSES + 1]; /* [size in granules, rounded up] */
+	uint8_t class_of[2][UZ_PAGE_SIZE / UZ_POOL_GRANULE + 1]; /* [size in granules, rounded up]
+								  */
 	_Atomic uint64_t pages_compacted;
 	struct size_class classes[UZ_POOL_CLASSES];
 };
 
-/* Words of bitmap in a zspage of n pages: one page holds up to 64 objects, more pages up to 256. */
+/* Words of bitmap in a zspage of n pages: enough for objects of 200 bytes. */
 static inline unsigned zspage_words(unsigned npages)
 {
-	return npages == 1 ? 1 : 4;
+	return npages / 3 + 1;
 }
 
 static inline size_t zspage_stride(unsigned npages)
@@ -76,6 +85,17 @@ static inline struct zspage *zspage_of(const struct uz_pool *p, unsigned npages,
 {
 	return (struct zspage *)(p->meta[npages - 1] + unit * zspage_stride(npages));
 }
+
+/* The class of a size; there may be no fine one. */
+static inline struct size_class *uz_pool_class_of(struct uz_pool *p, unsigned kind, size_t size)
+{
+	unsigned cls = p->class_of[kind][(size + UZ_POOL_GRANULE - 1) / UZ_POOL_GRANULE];
+
+	return cls == UZ_POOL_CLASS_NONE ? NULL : &p->classes[cls];
+}
+
+/* On a new pool. */
+void uz_pool_make_classes(struct uz_pool *p);
 
 /* Where an object is. */
 struct place {

@@ -1,67 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Size classes, allocation and release.
+ * Life of a pool, allocation and release.
  */
 #include "pool/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define OBJECT_MIN 32u
-
-/* --- classes --- */
-
-/* The number of pages whose zspage wastes the least on objects of size bytes (zsmalloc's
- * calculate_zspage_chain_size()); fewer pages win a tie. */
-static unsigned best_npages(unsigned size)
-{
-	unsigned best = 0, best_waste = UINT32_MAX;
-
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		unsigned bytes = n * UZ_PAGE_SIZE;
-
-		if (bytes / size > 64 * zspage_words(n))
-			continue;
-		/* In 1/64Ki of the zspage, so that sizes compare. */
-		unsigned waste = (unsigned)(((uint64_t)(bytes % size) << 16) / bytes);
-
-		if (waste < best_waste) {
-			best = n;
-			best_waste = waste;
-		}
-	}
-	return best;
-}
-
-static void add_class(struct uz_pool *p, unsigned size, unsigned npages, unsigned objects)
-{
-	struct size_class *c = &p->classes[p->nclasses++];
-
-	c->size = (uint16_t)size;
-	c->npages = (uint8_t)npages;
-	c->objects = (uint16_t)objects;
-	for (unsigned g = 0; g < GROUPS; g++)
-		c->list[g] = ZSPAGE_NONE;
-}
-
-/* From the largest down, so that a size that packs like the one above it joins that class. */
-static void make_classes(struct uz_pool *p)
-{
-	for (unsigned size = UZ_PAGE_SIZE; size >= OBJECT_MIN; size -= UZ_POOL_GRANULE) {
-		unsigned npages = best_npages(size);
-		unsigned objects = npages * UZ_PAGE_SIZE / size;
-		struct size_class *last = p->nclasses ? &p->classes[p->nclasses - 1] : NULL;
-
-		if (!last || last->npages != npages || last->objects != objects)
-			add_class(p, size, npages, objects);
-		p->class_of[size / UZ_POOL_GRANULE] = (uint8_t)(p->nclasses - 1);
-		if (p->nclasses == 1)
-			p->huge_size = size - UZ_POOL_GRANULE + 1;
-	}
-	for (unsigned g = 0; g < OBJECT_MIN / UZ_POOL_GRANULE; g++)
-		p->class_of[g] = (uint8_t)(p->nclasses - 1);
-}
 
 int uz_pool_new(struct uz_arena *arena, struct uz_pool **ret)
 {
@@ -71,7 +16,7 @@ int uz_pool_new(struct uz_arena *arena, struct uz_pool **ret)
 		return -ENOMEM;
 	memset(p, 0, sizeof(*p));
 	p->arena = arena;
-	make_classes(p);
+	uz_pool_make_classes(p);
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
 		p->meta[n - 1] = uz_arena_unit_meta(arena, n, zspage_stride(n));
 		if (!p->meta[n - 1]) {
@@ -86,16 +31,6 @@ int uz_pool_new(struct uz_arena *arena, struct uz_pool **ret)
 void uz_pool_free(struct uz_pool *p)
 {
 	free(p);
-}
-
-size_t uz_pool_huge_size(const struct uz_pool *p)
-{
-	return p->huge_size;
-}
-
-unsigned uz_pool_class(const struct uz_pool *p, size_t size)
-{
-	return p->class_of[(size + UZ_POOL_GRANULE - 1) / UZ_POOL_GRANULE];
 }
 
 /* --- zspages; the class's lock is held --- */
@@ -195,27 +130,22 @@ static bool take_object(struct uz_pool *p, struct size_class *c, uint64_t *ret_o
 	return true;
 }
 
-int uz_pool_alloc_dense(struct uz_pool *p, size_t size, uint64_t *ret_off)
+static bool take_room(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
 {
-	struct size_class *c = &p->classes[uz_pool_class(p, size)];
 	bool found;
 
 	uz_spin_lock(&c->lock);
 	found = take_object(p, c, ret_off);
 	uz_spin_unlock(&c->lock);
-	return found ? 0 : -ENOSPC;
+	return found;
 }
 
-int uz_pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
+/* From a new zspage. */
+static int take_new(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
 {
-	struct size_class *c = &p->classes[uz_pool_class(p, size)];
-	int64_t unit;
+	int64_t unit = uz_arena_get(p->arena, c->npages); /* without the lock: this may wait */
 	bool found;
 
-	if (uz_pool_alloc_dense(p, size, ret_off) == 0)
-		return 0;
-	/* Without the lock: this may wait for memory. */
-	unit = uz_arena_get(p->arena, c->npages);
 	if (unit < 0)
 		return (int)unit;
 	uz_spin_lock(&c->lock);
@@ -228,6 +158,40 @@ int uz_pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
 	if (found)
 		uz_arena_put(p->arena, c->npages, (uint32_t)unit);
 	return 0;
+}
+
+/* Whether a fine class without room is to take new memory for an object that would else go to the
+ * coarse one: it does once it has zspages, or has been missed enough to pay for a part of one. */
+static bool is_worth_it(struct size_class *fine, const struct size_class *coarse)
+{
+	bool worth;
+
+	uz_spin_lock(&fine->lock);
+	if (!fine->zspages)
+		fine->missed += coarse->share - fine->share;
+	worth = fine->zspages || fine->missed >= fine->npages * UZ_PAGE_SIZE / 8;
+	uz_spin_unlock(&fine->lock);
+	return worth;
+}
+
+int uz_pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
+{
+	struct size_class *coarse = uz_pool_class_of(p, COARSE, size);
+	struct size_class *fine = uz_pool_class_of(p, FINE, size);
+
+	if (fine && take_room(p, fine, ret_off))
+		return 0;
+	if (fine && is_worth_it(fine, coarse) &&
+	    (take_room(p, coarse, ret_off) || take_new(p, fine, ret_off) == 0))
+		return 0;
+	return take_room(p, coarse, ret_off) ? 0 : take_new(p, coarse, ret_off);
+}
+
+int uz_pool_alloc_dense(struct uz_pool *p, uint64_t off, uint64_t *ret_off)
+{
+	struct place at;
+
+	return uz_pool_find(p, off, &at) && take_room(p, at.c, ret_off) ? 0 : -ENOSPC;
 }
 
 /* --- release --- */
@@ -273,6 +237,7 @@ static bool put_object(struct uz_pool *p, const struct place *at, uint32_t *empt
 		c->victims_freed++;
 	uz_zspage_unlink(p, c, at->unit);
 	c->zspages--;
+	c->missed = 0;
 	atomic_store_explicit(&zs->cls_plus_1, 0, memory_order_relaxed);
 	zs->next = *empty;
 	*empty = at->unit;

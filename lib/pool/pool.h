@@ -3,8 +3,9 @@
  * A zsmalloc-style allocator of small objects in the arena.
  *
  * An object belongs to a *size class*; a *zspage* is a unit of 1 to 8 contiguous pages cut into
- * objects of one class. Classes are UZ_POOL_GRANULE bytes apart and merged where they pack alike; a
- * class's zspage has the number of pages that wastes least (both as in Linux's mm/zsmalloc.c).
+ * objects of one class. Classes that pack alike are merged, and a class's zspage has the number of
+ * pages that wastes least (both as in Linux's mm/zsmalloc.c). Nearly every size has two classes, a
+ * coarse and a fine one (pool/classes.c).
  * Partly filled zspages are kept in groups by fullness and the fullest is allocated from first, so
  * that emptier ones drain.
  *
@@ -27,8 +28,9 @@
 struct uz_arena;
 struct uz_pool;
 
-#define UZ_POOL_GRANULE 16u
-#define UZ_POOL_CLASSES (UZ_PAGE_SIZE / UZ_POOL_GRANULE) /* at most, before merging */
+#define UZ_POOL_GRANULE	   8u
+#define UZ_POOL_CLASSES	   256 /* at most, and one that is none */
+#define UZ_POOL_CLASS_NONE 255
 
 struct uz_pool_stat {
 	uint64_t objects;      /* allocated */
@@ -48,8 +50,9 @@ void uz_pool_free(struct uz_pool *pool);
  * nothing. */
 size_t uz_pool_huge_size(const struct uz_pool *pool);
 
-/* The class of objects of size bytes, 1 to UZ_PAGE_SIZE: a number below UZ_POOL_CLASSES. */
-unsigned uz_pool_class(const struct uz_pool *pool, size_t size);
+/* The class of the object of size bytes, 1 to UZ_PAGE_SIZE, at off: a number below UZ_POOL_CLASSES;
+ * UZ_POOL_CLASS_NONE if there can be no such object. */
+unsigned uz_pool_class(const struct uz_pool *pool, uint64_t off, size_t size);
 
 /* Allocate size bytes, 1 to UZ_PAGE_SIZE: *ret_off is a multiple of UZ_POOL_GRANULE; for an object
  * of a page, of UZ_PAGE_SIZE. Takes the class's lock for a few dozen instructions. -ENOSPC: the
@@ -72,8 +75,9 @@ size_t uz_pool_release_run(struct uz_pool *pool, unsigned cls, const uint64_t *o
 size_t uz_pool_compact_begin(struct uz_pool *pool);
 /* Whether the (live) object at off should move. */
 bool uz_pool_is_victim(struct uz_pool *pool, uint64_t off);
-/* As uz_pool_alloc(), but never takes new memory: -ENOSPC if no existing zspage has room. */
-int uz_pool_alloc_dense(struct uz_pool *pool, size_t size, uint64_t *ret_off);
+/* Allocate where the (live) object at off can move to: in another zspage of its class. Takes no new
+ * memory: -ENOSPC if none has room. */
+int uz_pool_alloc_dense(struct uz_pool *pool, uint64_t off, uint64_t *ret_off);
 /* Victims that did not become empty are ordinary zspages again. Returns the pages that were freed
  * since begin. */
 size_t uz_pool_compact_end(struct uz_pool *pool);

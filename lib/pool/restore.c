@@ -10,16 +10,16 @@
 
 int uz_pool_claim(struct uz_pool *p, uint64_t off, size_t size)
 {
-	unsigned cls = uz_pool_class(p, size), npages;
+	unsigned cls = uz_pool_class(p, off, size), npages;
 	struct size_class *c = &p->classes[cls];
 	uint32_t unit, within, index;
 	struct zspage *zs;
 	uint64_t bit;
 
-	if (!uz_arena_locate(p->arena, off, &npages, &unit, &within))
+	if (cls == UZ_POOL_CLASS_NONE || !uz_arena_locate(p->arena, off, &npages, &unit, &within))
 		return -EINVAL;
 	index = within / c->size;
-	if (npages != c->npages || within % c->size || index >= c->objects)
+	if (within % c->size || index >= c->objects)
 		return -EINVAL;
 	zs = zspage_of(p, npages, unit);
 	if (zs->cls_plus_1 && zs->cls_plus_1 != cls + 1)

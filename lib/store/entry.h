@@ -11,8 +11,8 @@
  *   32 bits. A word that is not of that kind is an object of 8 bytes, as below (whose length leaves
  *   bit 9 clear).
  * - raw: bits 6-31: page of area 1; bits 32-63: checksum. The object is the page.
- * - others: bits 6-17: encoded length - 1; bits 18-60: offset of the object / UZ_POOL_GRANULE;
- *   bits 61-63: bits 3-60, as a number, modulo 7
+ * - others: bits 6-17: encoded length - 1; bits 18-61: offset of the object / UZ_POOL_GRANULE;
+ *   bits 62-63: bits 3-61, as a number, modulo 3
  * - 7, damaged: nothing; reading such a slot is an error
  *
  * Objects other than raw pages end in the page's checksum, 4 bytes. It stands there and not in the
@@ -20,7 +20,7 @@
  * it is bound to the slot's number, so that an entry that names another slot's object is found out.
  * What it can't tell is an older page of the same slot, whose memory is free but not yet used
  * again: the remainder does, whichever single bit of an entry is flipped to name that, as no power
- * of two is a multiple of 7. The word is also what is pushed to the deferred free: it says all that
+ * of two is a multiple of 3. The word is also what is pushed to the deferred free: it says all that
  * freeing takes.
  */
 #ifndef UZ_STORE_ENTRY_H
@@ -95,17 +95,17 @@ static inline uz_entry uz_entry_raw(uint64_t off, uint32_t sum)
 	return (uz_entry)UZ_CODEC_RAW << 3 | (off >> UZ_PAGE_SHIFT) << 6 | (uint64_t)sum << 32;
 }
 
-/* What bits 61-63 should be, of an entry whose object is not a raw page. */
+/* What bits 62-63 should be, of an entry whose object is not a raw page. */
 static inline uint64_t uz_entry_check(uz_entry e)
 {
-	return (e << 3 >> 6) % 7;
+	return (e << 2 >> 5) % 3;
 }
 
 static inline uz_entry uz_entry_object(enum uz_codec codec, uint64_t off, size_t len)
 {
 	uz_entry e = (uz_entry)codec << 3 | (uint64_t)(len - 1) << 6 | off / UZ_POOL_GRANULE << 18;
 
-	return (e << 3 >> 3) | uz_entry_check(e) << 61;
+	return (e << 2 >> 2) | uz_entry_check(e) << 62;
 }
 
 static inline uint32_t uz_entry_raw_sum(uz_entry e)
@@ -119,7 +119,7 @@ static inline uint64_t uz_entry_off(uz_entry e)
 {
 	if (uz_entry_codec(e) == UZ_CODEC_RAW)
 		return (e >> 6 & (UZ_RAW_PAGES - 1)) << UZ_PAGE_SHIFT;
-	return (e << 3 >> 21) * UZ_POOL_GRANULE;
+	return (e << 2 >> 20) * UZ_POOL_GRANULE;
 }
 
 static inline size_t uz_entry_len(uz_entry e)
@@ -137,7 +137,7 @@ static inline size_t uz_entry_size(uz_entry e)
 static inline bool uz_entry_sound(uz_entry e)
 {
 	return uz_entry_size(e) <= UZ_PAGE_SIZE &&
-	       (uz_entry_codec(e) == UZ_CODEC_RAW || uz_entry_check(e) == e >> 61);
+	       (uz_entry_codec(e) == UZ_CODEC_RAW || uz_entry_check(e) == e >> 62);
 }
 
 /* The same entry with its object elsewhere. */

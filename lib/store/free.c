@@ -50,6 +50,11 @@ static enum uz_push_ret push_entry(void *buf, unsigned n, uint64_t value)
 	return UZ_PUSH_OK;
 }
 
+static unsigned class_of(const struct uz_store *s, uz_entry e)
+{
+	return uz_pool_class(s->pool, uz_entry_off(e), uz_entry_size(e));
+}
+
 /* Counting sort by class: each class's objects are then freed in one run, under one lock. */
 static void sort_by_class(struct uz_store *s, const uint64_t *entries, unsigned n)
 {
@@ -57,12 +62,12 @@ static void sort_by_class(struct uz_store *s, const uint64_t *entries, unsigned 
 
 	memset(sort->start, 0, sizeof(sort->start));
 	for (unsigned i = 0; i < n; i++)
-		sort->start[uz_pool_class(s->pool, uz_entry_size(entries[i])) + 1]++;
+		sort->start[class_of(s, entries[i]) + 1]++;
 	for (unsigned cls = 0; cls < UZ_POOL_CLASSES; cls++)
 		sort->start[cls + 1] += sort->start[cls];
 	/* Placing the entries moves each start to its run's end. */
 	for (unsigned i = 0; i < n; i++) {
-		unsigned cls = uz_pool_class(s->pool, uz_entry_size(entries[i]));
+		unsigned cls = class_of(s, entries[i]);
 
 		sort->offs[sort->start[cls]++] = uz_entry_off(entries[i]);
 	}

@@ -14,7 +14,7 @@ static void move_object(struct uz_store *s, uint64_t slot)
 	uint64_t from = uz_entry_off(e), to;
 
 	if (!uz_entry_has_object(e) || !uz_entry_sound(e) || !uz_pool_is_victim(s->pool, from) ||
-	    uz_pool_alloc_dense(s->pool, uz_entry_size(e), &to)) {
+	    uz_pool_alloc_dense(s->pool, from, &to)) {
 		uz_slot_unlock(s, slot, e);
 		return;
 	}

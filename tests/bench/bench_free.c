@@ -209,17 +209,22 @@ static void refill(struct bench *b)
 
 /* --- the arms --- */
 
+static unsigned class_of(const struct uz_store *s, uz_entry e)
+{
+	return uz_pool_class(s->pool, uz_entry_off(e), uz_entry_size(e));
+}
+
 static void free_runs(struct uz_store *s, const uz_entry *e, unsigned n)
 {
 	unsigned start[UZ_POOL_CLASSES + 1] = {0}, from = 0;
 	uint64_t offs[LOT];
 
 	for (unsigned i = 0; i < n; i++)
-		start[uz_pool_class(s->pool, uz_entry_size(e[i])) + 1]++;
+		start[class_of(s, e[i]) + 1]++;
 	for (unsigned cls = 0; cls < UZ_POOL_CLASSES; cls++)
 		start[cls + 1] += start[cls];
 	for (unsigned i = 0; i < n; i++)
-		offs[start[uz_pool_class(s->pool, uz_entry_size(e[i]))]++] = uz_entry_off(e[i]);
+		offs[start[class_of(s, e[i])]++] = uz_entry_off(e[i]);
 	for (unsigned cls = 0; from < n; from = start[cls++]) {
 		if (start[cls] > from &&
 		    uz_pool_release_run(s->pool, cls, offs + from, start[cls] - from))

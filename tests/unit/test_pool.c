@@ -123,9 +123,9 @@ static void model_release(struct model *m, unsigned i)
 	m->live[i] = m->live[--m->nlive];
 }
 
-static const struct size_class *class_of(const struct model *m, size_t size)
+static const struct size_class *class_of(const struct model *m, const struct object *o)
 {
-	return &m->pool->classes[uz_pool_class(m->pool, size)];
+	return &m->pool->classes[uz_pool_class(m->pool, o->off, o->size)];
 }
 
 static void model_check(struct model *m)
@@ -136,7 +136,7 @@ static void model_check(struct model *m)
 
 	for (unsigned i = 0; i < m->nlive; i++) {
 		assert_true(intact(m->arena, &m->live[i]));
-		bytes += class_of(m, m->live[i].size)->size;
+		bytes += class_of(m, &m->live[i])->size;
 	}
 	uz_pool_stat(m->pool, &st);
 	uz_arena_stat(m->arena, &arena);
@@ -169,50 +169,132 @@ static uint64_t tail_waste(unsigned size, unsigned n)
 	return ((uint64_t)(n * PAGE % size) << 32) / (n * PAGE);
 }
 
-static void check_class(const struct size_class *c)
+static void check_class(const struct size_class *c, unsigned min, unsigned max)
 {
 	assert_int_equal(c->size % UZ_POOL_GRANULE, 0);
-	assert_in_range(c->npages, 1, UZ_UNIT_PAGES_MAX);
+	assert_in_range(c->npages, min, max);
 	assert_int_equal(c->objects, c->npages * PAGE / c->size);
+	assert_int_equal(c->share, c->npages * PAGE / c->objects);
 	assert_in_range(c->objects, 1, 64 * zspage_words(c->npages));
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		/* pool.c compares in 1/64Ki. */
+	for (unsigned n = min; n <= max; n++) {
+		/* classes.c compares in 1/64Ki. */
 		if (n * PAGE / c->size <= 64 * zspage_words(n))
 			assert_true(tail_waste(c->size, c->npages) <=
 				    tail_waste(c->size, n) + (UINT64_C(1) << 16));
 	}
 }
 
+/* What an object of this size takes, with its share of the zspage's tail: of the two classes only
+ * the coarse one may waste much, and there is no fine one that takes as much as the coarse. */
+static void check_size(struct uz_pool *p, size_t size)
+{
+	const struct size_class *coarse = uz_pool_class_of(p, COARSE, size);
+	const struct size_class *fine = uz_pool_class_of(p, FINE, size);
+
+	assert_true(coarse->size >= size);
+	check_class(coarse, 1, COARSE_PAGES);
+	if (fine) {
+		assert_in_range(fine->size, size, PAGE);
+		check_class(fine, COARSE_PAGES + 1, UZ_UNIT_PAGES_MAX);
+		assert_true(fine->share < coarse->share);
+	}
+	if (size >= uz_pool_huge_size(p)) {
+		assert_null(fine);
+		assert_int_equal(coarse->size, PAGE);
+	} else if (size > 128) {
+		unsigned share = fine ? fine->share : coarse->share;
+
+		/* The widest of zsmalloc's merged classes cost no more. */
+		assert_in_range(share, size, size + size / 8 + UZ_POOL_GRANULE);
+		assert_in_range(share, size, PAGE - 1);
+	}
+}
+
 static void test_classes(void **state)
 {
 	struct model m;
-	unsigned above = 0;
-	size_t huge;
 
 	model_init(&m);
-	huge = uz_pool_huge_size(m.pool);
-	assert_in_range(huge, PAGE * 3 / 4, PAGE);
-	for (size_t size = PAGE; size > 0; size--) {
-		unsigned cls = uz_pool_class(m.pool, size);
-		const struct size_class *c = &m.pool->classes[cls];
-		size_t takes =
-			c->npages * PAGE / c->objects; /* with its share of the zspage's tail */
+	assert_in_range(uz_pool_huge_size(m.pool), PAGE * 3 / 4, PAGE);
+	for (size_t size = PAGE; size > 0; size--)
+		check_size(m.pool, size);
+	assert_in_range(m.pool->nclasses, 1, UZ_POOL_CLASS_NONE);
+	model_done(&m);
+}
 
-		assert_in_range(cls, above, UZ_POOL_CLASSES - 1);
-		assert_true(c->size >= size);
-		check_class(c);
-		if (size >= huge) {
-			assert_int_equal(takes, PAGE);
-			assert_int_equal(c->size, PAGE);
-		} else {
-			assert_true(takes < PAGE);
+/* Where an object can be tells its class. */
+static void test_class_of_place(void **state)
+{
+	struct model m;
+
+	model_init(&m);
+	for (size_t size = 1; size <= PAGE; size++) {
+		for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+			unsigned cls =
+				uz_pool_class(m.pool, uz_arena_unit_off(m.arena, n, 3), size);
+			const struct size_class *c =
+				uz_pool_class_of(m.pool, n > COARSE_PAGES ? FINE : COARSE, size);
+
+			if (c && c->npages == n)
+				assert_ptr_equal(&m.pool->classes[cls], c);
+			else
+				assert_int_equal(cls, UZ_POOL_CLASS_NONE);
 		}
-		/* The widest of zsmalloc's merged classes cost no more. */
-		if (size >= 32 && size < huge)
-			assert_in_range(takes, size, size + size / 8 + UZ_POOL_GRANULE);
-		above = cls;
+		assert_int_equal(uz_pool_class(m.pool, uz_arena_data_size(m.arena), size),
+				 UZ_POOL_CLASS_NONE);
 	}
-	assert_int_equal(above + 1, m.pool->nclasses);
+	model_done(&m);
+}
+
+/* A size that is rare stays in its coarse class; one that is frequent has a fine one. When that has
+ * lost its last zspage it must be earned anew. */
+static void test_fine_is_earned(void **state)
+{
+	enum { SIZE = 1360 };
+	const struct size_class *coarse, *fine;
+	struct model m;
+	unsigned first;
+
+	model_init(&m);
+	coarse = uz_pool_class_of(m.pool, COARSE, SIZE);
+	fine = uz_pool_class_of(m.pool, FINE, SIZE);
+	first = fine->npages * PAGE / 8 / (coarse->share - fine->share);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < first; i++)
+			model_alloc(&m, SIZE);
+		assert_int_equal(coarse->inuse, first);
+		for (unsigned i = 0; i < 10 * first; i++)
+			model_alloc(&m, SIZE);
+		/* The coarse one's last zspage is filled up first. */
+		assert_in_range(coarse->inuse, first, first + coarse->objects);
+		assert_int_equal(coarse->inuse + fine->inuse, 11 * first);
+		model_check(&m);
+		while (m.nlive)
+			model_release(&m, below(m.nlive));
+	}
+	model_done(&m);
+}
+
+/* Where no larger unit can be had, a smaller one does. */
+static void test_fine_refused(void **state)
+{
+	const struct size_class *coarse, *fine;
+	struct model m;
+
+	model_init(&m);
+	coarse = uz_pool_class_of(m.pool, COARSE, 1360);
+	fine = uz_pool_class_of(m.pool, FINE, 1360);
+	while (!fine->inuse)
+		model_alloc(&m, 1360);
+	while (fine->inuse < fine->objects)
+		model_alloc(&m, 1360);
+	uz_arena_set_limit(
+		m.arena, (coarse->zspages * coarse->npages + fine->npages + coarse->npages) * PAGE);
+	while (coarse->inuse < coarse->zspages * coarse->objects)
+		model_alloc(&m, 1360);
+	model_alloc(&m, 1360);
+	assert_int_equal(fine->inuse, fine->objects);
+	model_check(&m);
 	model_done(&m);
 }
 
@@ -236,7 +318,7 @@ static void check_layout(struct model *m)
 		if (o->size >= uz_pool_huge_size(m->pool))
 			assert_int_equal(o->off % PAGE, 0);
 		assert_true(uz_arena_locate(m->arena, o->off, &npages, &first, &within));
-		assert_int_equal(npages, class_of(m, o->size)->npages);
+		assert_int_equal(npages, class_of(m, o)->npages);
 		assert_true(
 			uz_arena_locate(m->arena, o->off + o->size - 1, &npages, &last, &within));
 		assert_int_equal(first, last);
@@ -295,7 +377,7 @@ static void count_units(const struct model *m, const struct size_class *c, unsig
 		uint32_t unit, within;
 		unsigned npages;
 
-		if (class_of(m, m->live[i].size) != c)
+		if (class_of(m, &m->live[i]) != c)
 			continue;
 		uz_arena_locate(m->arena, m->live[i].off, &npages, &unit, &within);
 		ret[unit]++;
@@ -307,8 +389,8 @@ static unsigned tenths(const struct size_class *c, unsigned inuse)
 	return inuse == c->objects ? 11 : inuse ? 1 + inuse * 10 / c->objects : 0;
 }
 
-/* An object goes into a zspage of the fullest group with room; a new one is taken only when all are
- * full. */
+/* An object goes into a zspage of the fullest group of its class that has room; a new one is taken
+ * only when all of both its classes are full. */
 static void test_fullest_first(void **state)
 {
 	static const size_t sizes[] = {64, 1000, 1360, 2000, 3000};
@@ -317,8 +399,9 @@ static void test_fullest_first(void **state)
 	model_init(&m);
 	for (unsigned round = 0; round < 200; round++) {
 		size_t size = sizes[below(5)];
-		const struct size_class *c = class_of(&m, size);
 		unsigned inuse[4096] = {0}, best = 0, npages;
+		const struct size_class *c, *coarse, *fine;
+		uint64_t room = 0;
 		const struct object *o;
 		uint32_t unit, within;
 
@@ -326,15 +409,23 @@ static void test_fullest_first(void **state)
 			model_alloc(&m, size);
 		for (unsigned i = m.nlive / 4; i > 0; i--)
 			model_release(&m, below(m.nlive));
+		coarse = uz_pool_class_of(m.pool, COARSE, size);
+		fine = uz_pool_class_of(m.pool, FINE, size);
+		room = coarse->zspages * coarse->objects - coarse->inuse;
+		if (fine)
+			room += fine->zspages * fine->objects - fine->inuse;
+		o = model_alloc(&m, size);
+		c = class_of(&m, o);
+		assert_true(uz_arena_locate(m.arena, o->off, &npages, &unit, &within));
+		assert_true(unit < 4096);
 		count_units(&m, c, inuse);
+		inuse[unit]--;
 		for (unsigned u = 0; u < 4096; u++) {
 			if (inuse[u] < c->objects && tenths(c, inuse[u]) > best)
 				best = tenths(c, inuse[u]);
 		}
-		o = model_alloc(&m, size);
-		assert_true(uz_arena_locate(m.arena, o->off, &npages, &unit, &within));
-		assert_true(unit < 4096);
 		assert_int_equal(tenths(c, inuse[unit]), best);
+		assert_true(!best == !room);
 	}
 	model_check(&m);
 	model_done(&m);
@@ -351,7 +442,7 @@ static void test_release_refuses(void **state)
 		model_alloc(&m, random_size());
 	for (unsigned i = 0; i < m.nlive; i++) {
 		const struct object *o = &m.live[i];
-		uint32_t size = class_of(&m, o->size)->size;
+		uint32_t size = class_of(&m, o)->size;
 
 		assert_int_equal(uz_pool_release(m.pool, o->off + 1), -EINVAL);
 		assert_int_equal(uz_pool_release(m.pool, o->off + size / 2), -EINVAL);
@@ -390,7 +481,7 @@ static void test_release_run(void **state)
 		model_alloc(&m, 1000);
 	for (unsigned i = 0; i < 20; i++)
 		model_alloc(&m, 2000);
-	cls = uz_pool_class(m.pool, 1000);
+	cls = uz_pool_class(m.pool, m.live[0].off, 1000);
 	assert_int_equal(uz_pool_release_run(m.pool, cls, offs, 0), 0);
 
 	/* Of the other class, between objects, outside; and none of the good ones twice. */
@@ -416,7 +507,7 @@ static void test_release_run(void **state)
 	memmove(m.live, m.live + 10, 20 * sizeof(*m.live));
 	m.nlive -= 10;
 	model_check(&m);
-	assert_int_equal(class_of(&m, 1000)->zspages, 0);
+	assert_int_equal(m.pool->classes[cls].zspages, 0);
 	model_done(&m);
 }
 
@@ -426,19 +517,19 @@ static void test_no_room(void **state)
 	uint64_t off = 42;
 
 	model_init(&m);
-	assert_int_equal(uz_pool_alloc_dense(m.pool, 1000, &off), -ENOSPC);
 	model_alloc(&m, 1000);
-	uz_arena_set_limit(m.arena, (uint64_t)class_of(&m, 1000)->npages * PAGE);
-	while (m.nlive < class_of(&m, 1000)->objects)
+	uz_arena_set_limit(m.arena, (uint64_t)class_of(&m, &m.live[0])->npages * PAGE);
+	while (m.nlive < class_of(&m, &m.live[0])->objects)
 		model_alloc(&m, 1000);
 	assert_int_equal(uz_pool_alloc(m.pool, 1000, &off), -ENOSPC);
 	assert_int_equal(uz_pool_alloc(m.pool, PAGE, &off), -ENOSPC);
-	assert_int_equal(uz_pool_alloc_dense(m.pool, 1000, &off), -ENOSPC);
+	assert_int_equal(uz_pool_alloc_dense(m.pool, m.live[0].off, &off), -ENOSPC);
+	assert_int_equal(uz_pool_alloc_dense(m.pool, uz_arena_data_size(m.arena), &off), -ENOSPC);
 	assert_int_equal(off, 42);
 	model_check(&m);
 
 	model_release(&m, 0);
-	assert_int_equal(uz_pool_alloc_dense(m.pool, 1000, &off), 0);
+	assert_int_equal(uz_pool_alloc_dense(m.pool, m.live[0].off, &off), 0);
 	assert_int_equal(uz_pool_release(m.pool, off), 0);
 	model_check(&m);
 	model_done(&m);
@@ -455,7 +546,7 @@ static void move_victims(struct model *m)
 
 		if (!uz_pool_is_victim(m->pool, from))
 			continue;
-		assert_int_equal(uz_pool_alloc_dense(m->pool, o->size, &o->off), 0);
+		assert_int_equal(uz_pool_alloc_dense(m->pool, from, &o->off), 0);
 		assert_false(uz_pool_is_victim(m->pool, o->off));
 		memcpy(uz_arena_ptr(m->arena, o->off), uz_arena_ptr(m->arena, from), o->size);
 		assert_int_equal(uz_pool_release(m->pool, from), 0);
@@ -613,15 +704,16 @@ static void test_rebuild(void **state)
 
 static void test_claim_refuses(void **state)
 {
-	enum { SIZE = 1360 }; /* three in a page, and a tail */
+	enum { SIZE = 1300 };
 	struct uz_arena *a;
 	struct uz_pool *p;
-	const struct size_class *c;
+	const struct size_class *c, *coarse;
 	uint64_t unit;
 
 	assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
 	assert_int_equal(uz_pool_new(a, &p), 0);
-	c = &p->classes[uz_pool_class(p, SIZE)];
+	coarse = uz_pool_class_of(p, COARSE, SIZE);
+	c = uz_pool_class_of(p, FINE, SIZE);
 	assert_true(c->objects * c->size < c->npages * PAGE);
 	unit = uz_arena_unit_off(a, c->npages, 9);
 	assert_int_equal(uz_pool_claim(p, unit + c->size, SIZE), 0);
@@ -633,16 +725,16 @@ static void test_claim_refuses(void **state)
 	assert_int_equal(uz_pool_claim(p, unit + c->size + UZ_POOL_GRANULE, SIZE), -EINVAL);
 	assert_int_equal(uz_pool_claim(p, unit + c->objects * c->size, SIZE), -EINVAL);
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		if (n != c->npages)
+		if (n != c->npages && n != coarse->npages)
 			assert_int_equal(uz_pool_claim(p, uz_arena_unit_off(a, n, 3), SIZE),
 					 -EINVAL);
 	}
 	for (size_t size = 1; size <= PAGE; size++) {
-		if (uz_pool_class(p, size) != uz_pool_class(p, SIZE))
+		unsigned cls = uz_pool_class(p, unit, size);
+
+		if (&p->classes[cls] != c)
 			assert_int_equal(uz_pool_claim(p, unit, size),
-					 p->classes[uz_pool_class(p, size)].npages == c->npages
-						 ? -EEXIST
-						 : -EINVAL);
+					 cls == UZ_POOL_CLASS_NONE ? -EINVAL : -EEXIST);
 	}
 	assert_int_equal(uz_pool_claim(p, uz_arena_data_size(a), SIZE), -EINVAL);
 	assert_int_equal(uz_pool_claim(p, UINT64_MAX - UZ_POOL_GRANULE + 1, SIZE), -EINVAL);
@@ -696,11 +788,12 @@ static void player_release(struct player *p)
 
 static void player_release_run(struct player *p)
 {
-	unsigned cls = uz_pool_class(p->m->pool, p->live[0].size), n = 0, kept = 0;
+	unsigned cls = uz_pool_class(p->m->pool, p->live[0].off, p->live[0].size);
+	unsigned n = 0, kept = 0;
 	uint64_t offs[THREAD_MAX];
 
 	for (unsigned i = 0; i < p->nlive; i++) {
-		if (uz_pool_class(p->m->pool, p->live[i].size) != cls)
+		if (uz_pool_class(p->m->pool, p->live[i].off, p->live[i].size) != cls)
 			p->live[kept++] = p->live[i];
 		else if (intact(p->m->arena, &p->live[i]))
 			offs[n++] = p->live[i].off;
@@ -740,7 +833,7 @@ static void compact_meanwhile(struct model *m, uint64_t end_ns)
 
 			/* What room there was others may have taken. */
 			if (!uz_pool_is_victim(m->pool, from) ||
-			    uz_pool_alloc_dense(m->pool, o->size, &o->off))
+			    uz_pool_alloc_dense(m->pool, from, &o->off))
 				continue;
 			memcpy(uz_arena_ptr(m->arena, o->off), uz_arena_ptr(m->arena, from),
 			       o->size);
@@ -830,8 +923,8 @@ static void test_room_meanwhile(void **state)
 
 	model_init(&m);
 	model_alloc(&m, 1000);
-	npages = class_of(&m, 1000)->npages;
-	while (m.nlive < class_of(&m, 1000)->objects)
+	npages = class_of(&m, &m.live[0])->npages;
+	while (m.nlive < class_of(&m, &m.live[0])->objects)
 		model_alloc(&m, 1000);
 	uz_arena_stop(m.arena);
 	while ((unit = uz_arena_get(m.arena, npages)) >= 0 && n < 1024)
@@ -882,7 +975,8 @@ static void test_release_nothing_meanwhile(void **state)
 	pthread_t thread;
 
 	model_init(&m);
-	assert_int_equal(class_of(&m, LARGE)->npages, class_of(&m, SMALL)->npages);
+	assert_int_equal(uz_pool_class_of(m.pool, COARSE, LARGE)->npages,
+			 uz_pool_class_of(m.pool, COARSE, SMALL)->npages);
 	t.off = model_alloc(&m, LARGE)->off + LARGE; /* object 1 of LARGE, 16 of SMALL */
 	model_release(&m, 0);
 	assert_int_equal(pthread_create(&thread, NULL, release_nothing, &t), 0);
@@ -905,6 +999,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_class_of_place),
+		cmocka_unit_test(test_fine_is_earned),
+		cmocka_unit_test(test_fine_refused),
 		cmocka_unit_test(test_every_size),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_fullest_first),

@@ -199,14 +199,14 @@ static void make_noisy(size_t noise, uint64_t number, unsigned char *page)
 	memset(page + noise, 'n', PAGE - noise);
 }
 
-/* Whether compressing that page wins something: a smaller size class. */
+/* Whether compressing that page wins something. */
 static bool compression_wins(struct uz_codec_ctx *ctx, const unsigned char *page)
 {
 	unsigned char object[PAGE];
 	enum uz_codec codec;
 	size_t size = uz_codec_encode(ctx, page, object, PAGE, &codec) + UZ_SUM_SIZE;
 
-	return size <= PAGE && uz_pool_class(store->pool, size) != uz_pool_class(store->pool, PAGE);
+	return size < uz_pool_huge_size(store->pool);
 }
 
 static void test_raw(void **state)

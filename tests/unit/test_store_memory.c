@@ -168,6 +168,11 @@ static void test_not_deferred(void **state)
 	assert_int_equal(get_stat().defer_pushed, 0);
 }
 
+static struct size_class *class_of(uz_entry e)
+{
+	return &store->pool->classes[uz_pool_class(store->pool, uz_entry_off(e), uz_entry_size(e))];
+}
+
 /* While the drain thread can't go on and all buffers are full, frees happen where they are asked
  * for. */
 static void test_fallback(void **state)
@@ -178,9 +183,8 @@ static void test_fallback(void **state)
 	for (uint64_t slot = 0; slot < 2 * PER_BUFFER; slot++)
 		put_page(slot, PAGE_RANDOM, slot);
 	put_page(2 * PER_BUFFER, PAGE_TEXT, 0);
-	raw = &store->pool->classes[uz_pool_class(store->pool, PAGE)];
-	text = &store->pool
-			->classes[uz_pool_class(store->pool, uz_entry_size(entry(2 * PER_BUFFER)))];
+	raw = class_of(entry(0));
+	text = class_of(entry(2 * PER_BUFFER));
 	uz_spin_lock(&raw->lock);
 	assert_int_equal(uz_discard(worker, 0, 2 * PER_BUFFER * PAGE), 0);
 	assert_int_equal(text->inuse, 1);

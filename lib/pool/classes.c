@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Size classes: which there are, and which of them an object belongs to.
+ *
+ * One set of classes can't suit both a small store and a large one. Many classes fit their objects
+ * well, but each has a zspage that is partly filled: with zsmalloc's, that is a tenth of a store of
+ * 100 MiB. So nearly every size has two classes: a *coarse* one, of few, with zspages of 1 to
+ * COARSE_PAGES pages; and a *fine* one, of many, with larger zspages. Where an object lies tells
+ * which it is: units of each number of pages have an area of their own. An object goes to the
+ * coarse class until its fine one would have saved an eighth of a zspage (uz_pool_alloc()).
+ */
+#include "pool/internal.h"
+
+#define OBJECT_MIN  64u
+#define COARSE_STEP 64u
+#define FINE_STEP   UZ_POOL_GRANULE
+
+static unsigned objects_in(unsigned npages, unsigned size)
+{
+	return npages * UZ_PAGE_SIZE / size;
+}
+
+/* The number of pages, from min to max, whose zspage wastes the least on objects of size bytes
+ * (zsmalloc's calculate_zspage_chain_size()); fewer pages win a tie. 0: objects so small fit into
+ * none's bitmap. */
+static unsigned best_npages(unsigned size, unsigned min, unsigned max)
+{
+	unsigned best = 0, best_waste = UINT32_MAX;
+
+	for (unsigned n = min; n <= max; n++) {
+		unsigned bytes = n * UZ_PAGE_SIZE;
+
+		if (objects_in(n, size) > 64 * zspage_words(n))
+			continue;
+		/* In 1/64Ki of the zspage, so that sizes compare. */
+		unsigned waste = (unsigned)(((uint64_t)(bytes % size) << 16) / bytes);
+
+		if (waste < best_waste) {
+			best = n;
+			best_waste = waste;
+		}
+	}
+	return best;
+}
+
+static struct size_class *add_class(struct uz_pool *p, unsigned size, unsigned npages)
+{
+	struct size_class *c = &p->classes[p->nclasses++];
+
+	c->size = (uint16_t)size;
+	c->npages = (uint8_t)npages;
+	c->objects = (uint16_t)objects_in(npages, size);
+	c->share = (uint16_t)(npages * UZ_PAGE_SIZE / c->objects);
+	for (unsigned g = 0; g < GROUPS; g++)
+		c->list[g] = ZSPAGE_NONE;
+	return c;
+}
+
+/* From the largest down, so that a size that packs like the one above it joins that class. A size
+ * that takes no less than in the coarse class has no fine one. */
+static void make_classes(struct uz_pool *p, unsigned kind, unsigned step, unsigned min,
+			 unsigned max)
+{
+	struct size_class *last = NULL;
+
+	for (unsigned size = UZ_PAGE_SIZE; size >= OBJECT_MIN; size -= step) {
+		unsigned npages = best_npages(size, min, max), cls = UZ_POOL_CLASS_NONE;
+		unsigned objects = npages ? objects_in(npages, size) : 0;
+
+		if (kind == FINE && objects &&
+		    npages * UZ_PAGE_SIZE / objects >= uz_pool_class_of(p, COARSE, size)->share)
+			objects = 0;
+		if (objects && (!last || last->npages != npages || last->objects != objects))
+			last = add_class(p, size, npages);
+		if (objects)
+			cls = (unsigned)(last - p->classes);
+		for (unsigned g = size / UZ_POOL_GRANULE; g > (size - step) / UZ_POOL_GRANULE; g--)
+			p->class_of[kind][g] = (uint8_t)cls;
+	}
+	for (unsigned g = 0; g < OBJECT_MIN / UZ_POOL_GRANULE; g++)
+		p->class_of[kind][g] = p->class_of[kind][OBJECT_MIN / UZ_POOL_GRANULE];
+}
+
+void uz_pool_make_classes(struct uz_pool *p)
+{
+	unsigned size = UZ_PAGE_SIZE;
+
+	make_classes(p, COARSE, COARSE_STEP, 1, COARSE_PAGES);
+	make_classes(p, FINE, FINE_STEP, COARSE_PAGES + 1, UZ_UNIT_PAGES_MAX);
+	while (p->class_of[FINE][size / UZ_POOL_GRANULE] == UZ_POOL_CLASS_NONE &&
+	       uz_pool_class_of(p, COARSE, size)->size == UZ_PAGE_SIZE)
+		size -= UZ_POOL_GRANULE;
+	p->huge_size = size + 1;
+}
+
+size_t uz_pool_huge_size(const struct uz_pool *p)
+{
+	return p->huge_size;
+}
+
+unsigned uz_pool_class(const struct uz_pool *p, uint64_t off, size_t size)
+{
+	unsigned npages = uz_arena_unit_pages(p->arena, off);
+	unsigned kind = npages > COARSE_PAGES ? FINE : COARSE;
+	unsigned cls = p->class_of[kind][(size + UZ_POOL_GRANULE - 1) / UZ_POOL_GRANULE];
+
+	return cls != UZ_POOL_CLASS_NONE && p->classes[cls].npages == npages ? cls
+									     : UZ_POOL_CLASS_NONE;
+}
