@@ -7,12 +7,12 @@
  * 100 MiB. So nearly every size has two classes: a *coarse* one, of few, with zspages of 1 to
  * COARSE_PAGES pages; and a *fine* one, of many, with larger zspages. Where an object lies tells
  * which it is: units of each number of pages have an area of their own. An object goes to the
- * coarse class until its fine one would have saved an eighth of a zspage (uz_pool_alloc()).
+ * coarse class until its fine one would have saved a quarter of a zspage (uz_pool_alloc()).
  */
 #include "pool/internal.h"
 
 #define OBJECT_MIN  64u
-#define COARSE_STEP 64u
+#define COARSE_STEP 32u
 #define FINE_STEP   UZ_POOL_GRANULE
 
 static unsigned objects_in(unsigned npages, unsigned size)

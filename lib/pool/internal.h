@@ -30,7 +30,7 @@ enum {
 	COARSE, /* of zspages of up to COARSE_PAGES pages */
 	FINE,
 };
-#define COARSE_PAGES 3
+#define COARSE_PAGES 4
 
 /* Of a unit that is a zspage. Everything is guarded by its class's lock; but the class is fixed
  * while an object in it is live, so that whoever holds one may read it, and who can do with a guess

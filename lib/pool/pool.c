@@ -169,7 +169,7 @@ static bool is_worth_it(struct size_class *fine, const struct size_class *coarse
 	uz_spin_lock(&fine->lock);
 	if (!fine->zspages)
 		fine->missed += coarse->share - fine->share;
-	worth = fine->zspages || fine->missed >= fine->npages * UZ_PAGE_SIZE / 8;
+	worth = fine->zspages || fine->missed >= fine->npages * UZ_PAGE_SIZE / 4;
 	uz_spin_unlock(&fine->lock);
 	return worth;
 }

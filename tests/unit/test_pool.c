@@ -258,7 +258,7 @@ static void test_fine_is_earned(void **state)
 	model_init(&m);
 	coarse = uz_pool_class_of(m.pool, COARSE, SIZE);
 	fine = uz_pool_class_of(m.pool, FINE, SIZE);
-	first = fine->npages * PAGE / 8 / (coarse->share - fine->share);
+	first = fine->npages * PAGE / 4 / (coarse->share - fine->share);
 	for (unsigned round = 0; round < 2; round++) {
 		for (unsigned i = 0; i < first; i++)
 			model_alloc(&m, SIZE);
