@@ -43,16 +43,19 @@ class Java {
     public static void main(String[] arguments) throws IOException {
         Map<String, List<Constant>> classes = new TreeMap<>();
         Map<String, List<String>> users = new HashMap<>();
-        Path root = FileSystems.getFileSystem(URI.create("jrt:/")).getPath("/modules/java.base");
-        try (var files = Files.walk(root)) {
-            for (Path file : (Iterable<Path>) files.filter(f -> f.toString().endsWith(".class")).sorted()::iterator) {
-                var pool = pool(Files.readAllBytes(file));
-                classes.put(file.toString(), pool);
-                for (var constant : pool)
-                    if (constant.value() instanceof String name)
-                        users.computeIfAbsent(name, n -> new ArrayList<>()).add(file.toString());
+        for (var module : List.of("java.base", "java.xml", "jdk.compiler")) {
+            Path root = FileSystems.getFileSystem(URI.create("jrt:/")).getPath("/modules", module);
+            try (var files = Files.walk(root)) {
+                for (Path file : (Iterable<Path>) files.filter(f -> f.toString().endsWith(".class")).sorted()::iterator) {
+                    var pool = pool(Files.readAllBytes(file));
+                    classes.put(file.toString(), pool);
+                    for (var constant : pool)
+                        if (constant.value() instanceof String name)
+                            users.computeIfAbsent(name, n -> new ArrayList<>()).add(file.toString());
+                }
             }
         }
+        System.gc(); // or what is in the heap depends on how long ago the last one was
         System.out.println("corpus: ready");
         System.in.read();
         System.out.println(classes.size() + users.size());

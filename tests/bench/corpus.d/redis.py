@@ -62,7 +62,7 @@ def encode(command):
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
-COMMANDS = 1_100_000
+COMMANDS = 1_250_000
 kinds = random.choices((session, page, record, rank, job, drop), (25, 15, 25, 15, 10, 10), k=COMMANDS)
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(sys.argv[1])
