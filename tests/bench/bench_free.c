@@ -1,39 +1,44 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a free costs whom: the caller of a deferred free (push), a caller that frees by himself,
- * object by object or in runs of one class under one lock, and the drain thread.
+ * What a free costs whom: a caller that frees by himself, object by object or in runs of one class
+ * under one lock; the caller of a deferred free (push); and the drain thread.
  *
- *   bench_free [MIB]   of pages to store (default 256)
+ *   bench_free [--quick]
  *
- * The arms take turns, a round each, in changing order. Each frees all objects of a store in the
- * same random order: in lots of 512, what a buffer of the deferred free holds; one by one, each
- * call timed, for the slowest ones; and in lots before each of which other work has filled the
- * caches, as it has when frees come now and then. Then all of it in several threads. Figures are
- * nanoseconds an object. The last line is the same as JSON.
+ * The arms take turns, a few milliseconds each, in changing order. Each frees all objects of a
+ * store in the same random order: in lots of 512, what a buffer of the deferred free holds; in lots
+ * before each of which other work has filled the caches, as it has when frees come now and then;
+ * and one by one, each call timed, for the slowest ones. Then all of it in several threads, whose
+ * CPU time counts, as there may be fewer CPUs. A value is a round's median, quantile or mean.
+ * Output: figures.h.
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "bench/figures.h"
 #include "model/pages.h"
 #include "store/internal.h"
 
-#define ROUNDS	    9
-#define LOT	    512 /* objects */
-#define COLD_LOTS   16	/* a round */
-#define SINGLES	    (16 * LOT)
-#define CACHE_BYTES (64u << 20) /* more than there is cache */
-#define THREADS_MAX 8
+#define ROUNDS	     9 /* that count; one more comes before them */
+#define STORE_MIB    256
+#define QUICK_ROUNDS 5
+#define QUICK_MIB    128
+#define LOT	     512 /* objects */
+#define COLD_LOTS    8	 /* a round */
+#define SINGLES	     (16 * LOT)
+#define CACHE_BYTES  (64u << 20) /* more than there is cache */
+#define THREADS_MAX  8
+#define WAKES	     20 /* a round */
 
-enum arm { PUSH, SYNC, SYNC_RUNS, ARMS };
+enum arm { SYNC, SYNC_RUNS, PUSH, ARMS };
 
-static const char *const arm_names[ARMS] = {"push", "synchronous", "synchronous, runs"};
+static const char *const arm_names[ARMS] = {"synchronous", "synchronous, runs", "push"};
 
-/* Times of one kind. */
+/* Times of one kind, of one round. */
 struct series {
 	double *ns;
 	size_t count, room;
@@ -49,25 +54,10 @@ struct bench {
 	uz_entry *entries;	  /* the same, in the order in which they are freed */
 	unsigned char *cache;	  /* memory of other work */
 	double tick_ns, timer_ns; /* of a tick; what it costs to read them twice */
-	struct series lot[ARMS], single[ARMS], cold[ARMS], drain, wake;
-	struct series threads[ARMS][4]; /* 1, 2, 4 and 8 */
+	bool warm;		  /* the warm-up round is over */
 };
 
-static void die(const char *what)
-{
-	fprintf(stderr, "bench_free: %s\n", what);
-	exit(EXIT_FAILURE);
-}
-
 /* --- time --- */
-
-static uint64_t cpu_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * UZ_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
 
 static uint64_t ticks(void)
 {
@@ -99,7 +89,7 @@ static int compare(const void *x, const void *y)
 static double quantile(struct series *s, double q)
 {
 	qsort(s->ns, s->count, sizeof(*s->ns), compare);
-	return s->count ? s->ns[(size_t)(q * (double)(s->count - 1))] : 0;
+	return s->ns[(size_t)(q * (double)(s->count - 1))];
 }
 
 static void calibrate(struct bench *b)
@@ -247,22 +237,22 @@ static void free_some(enum arm arm, struct uz_worker *w, const uz_entry *e, unsi
 	}
 }
 
-static void time_lot(struct bench *b, enum arm arm, const uz_entry *e, struct series *s)
+static double time_lot(struct bench *b, enum arm arm, const uz_entry *e)
 {
 	uint64_t start = ticks();
 
 	free_some(arm, b->workers[0], e, LOT);
-	add(s, (double)(ticks() - start) * b->tick_ns / LOT);
+	return (double)(ticks() - start) * b->tick_ns / LOT;
 }
 
-static void time_single(struct bench *b, enum arm arm, const uz_entry *e)
+static double time_single(struct bench *b, enum arm arm, const uz_entry *e)
 {
 	uint64_t start = ticks();
 	double ns;
 
 	free_some(arm, b->workers[0], e, 1);
 	ns = (double)(ticks() - start) * b->tick_ns - b->timer_ns;
-	add(&b->single[arm], ns > 0 ? ns : 0);
+	return ns > 0 ? ns : 0;
 }
 
 static void fill_caches(struct bench *b)
@@ -271,30 +261,38 @@ static void fill_caches(struct bench *b)
 		b->cache[i]++;
 }
 
-/* Time of the drain thread: that of the process less ours. Nothing else runs. */
+static void figure(struct bench *b, const char *arm, double ns, const char *what)
+{
+	if (b->warm)
+		figure_add(arm, "ns/object", LOWER, ns, "free, %s", what);
+}
+
 static void run_arm(struct bench *b, enum arm arm)
 {
-	uint64_t process, self, i = 0;
+	struct series cold = {0}, single = {0}, lot = {0};
+	const char *name = arm_names[arm];
+	uint64_t i = 0;
 
 	refill(b);
-	process = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
-	self = cpu_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (; i < COLD_LOTS * LOT; i += LOT) {
 		fill_caches(b);
-		time_lot(b, arm, b->entries + i, &b->cold[arm]);
+		add(&cold, time_lot(b, arm, b->entries + i));
 	}
 	for (unsigned n = 0; arm != SYNC_RUNS && n < SINGLES; n++)
-		time_single(b, arm, b->entries + i++);
+		add(&single, time_single(b, arm, b->entries + i++));
 	for (; i + LOT <= b->nslots; i += LOT)
-		time_lot(b, arm, b->entries + i, &b->lot[arm]);
+		add(&lot, time_lot(b, arm, b->entries + i));
 	for (; i < b->nslots; i++)
 		free_some(arm, b->workers[0], b->entries + i, 1);
-	if (arm != PUSH)
-		return;
-	uz_store_flush(b->store);
-	self = cpu_ns(CLOCK_THREAD_CPUTIME_ID) - self;
-	process = cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - process;
-	add(&b->drain, (double)(process - self) / (double)b->nslots);
+	figure(b, name, quantile(&lot, 0.5), "median");
+	figure(b, name, quantile(&cold, 0.5), "median, caches cold");
+	if (single.count) {
+		figure(b, name, quantile(&single, 0.99), "99th percentile of single calls");
+		figure(b, name, quantile(&single, 0.999), "99.9th percentile of single calls");
+	}
+	free(lot.ns);
+	free(cold.ns);
+	free(single.ns);
 }
 
 static void drain_nothing(void *context, const void *buf, unsigned first, unsigned count)
@@ -307,18 +305,21 @@ static void time_wakes(struct bench *b)
 	const struct uz_defer_ops ops = {.push = uz_store_defer_ops.push, .drain = drain_nothing};
 	struct uz_defer_config config = {.ops = &ops, .spares = 1, .max_age_ms = 1};
 	struct uz_defer_producer *p;
+	struct series wakes = {0};
 	struct uz_defer *d;
 
 	if (uz_defer_new(&config, &d) || uz_defer_producer_new(d, &p))
 		die("can't start a drain");
-	for (unsigned i = 0; i < 200; i++) {
+	for (unsigned i = 0; i < WAKES; i++) {
 		uint64_t start;
 
 		usleep(5000);
 		start = ticks();
 		uz_defer_push(p, i);
-		add(&b->wake, (double)(ticks() - start) * b->tick_ns);
+		add(&wakes, (double)(ticks() - start) * b->tick_ns);
 	}
+	figure(b, "push", quantile(&wakes, 0.5), "push that wakes the drain thread");
+	free(wakes.ns);
 	uz_defer_producer_free(p);
 	uz_defer_free(d);
 }
@@ -330,129 +331,110 @@ struct part {
 	struct uz_worker *worker;
 	const uz_entry *entries;
 	uint64_t count;
-	uint64_t cpu_ns;
+	struct stopwatch sum;
 	pthread_barrier_t *start;
 };
 
 static void *free_part(void *arg)
 {
 	struct part *p = arg;
+	struct stopwatch start;
 
 	pthread_barrier_wait(p->start);
-	p->cpu_ns = cpu_ns(CLOCK_THREAD_CPUTIME_ID);
+	start = stopwatch_now();
 	for (uint64_t i = 0; i < p->count; i += LOT)
 		free_some(p->arm, p->worker, p->entries + i,
 			  p->count - i < LOT ? (unsigned)(p->count - i) : LOT);
-	p->cpu_ns = cpu_ns(CLOCK_THREAD_CPUTIME_ID) - p->cpu_ns;
+	stopwatch_add(&p->sum, &start);
 	return NULL;
 }
 
-/* CPU time, not wall time: there may be fewer CPUs than threads. */
-static void run_threads(struct bench *b, enum arm arm, unsigned nthreads, struct series *s)
+/* CPU time of the callers together. */
+static uint64_t run_parts(struct bench *b, enum arm arm, unsigned nthreads)
 {
 	pthread_t threads[THREADS_MAX];
 	struct part parts[THREADS_MAX];
 	pthread_barrier_t start;
 	uint64_t total = 0;
 
-	refill(b);
 	pthread_barrier_init(&start, NULL, nthreads);
 	for (unsigned i = 0; i < nthreads; i++) {
 		uint64_t from = b->nslots * i / nthreads;
 
-		parts[i] = (struct part){arm,
-					 b->workers[i],
-					 b->entries + from,
-					 b->nslots * (i + 1) / nthreads - from,
-					 0,
-					 &start};
+		parts[i] = (struct part){
+			.arm = arm,
+			.worker = b->workers[i],
+			.entries = b->entries + from,
+			.count = b->nslots * (i + 1) / nthreads - from,
+			.start = &start,
+		};
 		if (pthread_create(&threads[i], NULL, free_part, &parts[i]))
 			die("can't start a thread");
 	}
 	for (unsigned i = 0; i < nthreads; i++) {
 		pthread_join(threads[i], NULL);
-		total += parts[i].cpu_ns;
+		total += parts[i].sum.cpu_ns;
 	}
 	pthread_barrier_destroy(&start);
-	add(s, (double)total / (double)b->nslots);
+	return total;
 }
 
-/* --- the outcome --- */
-
-static void report(struct bench *b, uint64_t bytes)
+/* The drain thread's time is that of the process less the callers' and ours: nothing else runs. */
+static void run_threads(struct bench *b, enum arm arm, unsigned nthreads)
 {
-	double sync = quantile(&b->lot[SYNC], 0.5);
+	struct stopwatch self = {0}, start;
+	uint64_t process, callers;
+	char what[64];
 
-	printf("%llu objects, %llu MiB; ns an object\n\n", (unsigned long long)b->nslots,
-	       (unsigned long long)bytes >> 20);
-	printf("%-18s %8s %8s %8s %8s %8s %8s %8s\n", "one thread", "median", "p10", "p90",
-	       "sync/it", "cold", "p99", "p99.9");
-	for (enum arm arm = 0; arm < ARMS; arm++) {
-		struct series *s = &b->lot[arm];
-
-		printf("%-18s %8.1f %8.1f %8.1f %8.2f %8.1f", arm_names[arm], quantile(s, 0.5),
-		       quantile(s, 0.1), quantile(s, 0.9), sync / quantile(s, 0.5),
-		       quantile(&b->cold[arm], 0.5));
-		if (b->single[arm].count)
-			printf(" %8.1f %8.1f", quantile(&b->single[arm], 0.99),
-			       quantile(&b->single[arm], 0.999));
-		printf("\n");
-	}
-	printf("%-18s %8.1f %8.1f %8.1f   once, when all was idle\n", "push that wakes",
-	       quantile(&b->wake, 0.5), quantile(&b->wake, 0.1), quantile(&b->wake, 0.9));
-	printf("%-18s %8.1f %8.1f %8.1f   CPU time, cold ones included\n", "drain",
-	       quantile(&b->drain, 0.5), quantile(&b->drain, 0.1), quantile(&b->drain, 0.9));
-
-	printf("\n%-18s %8u %8u %8u %8u   CPU time of the callers\n", "threads", 1, 2, 4, 8);
-	for (enum arm arm = 0; arm < ARMS; arm++) {
-		printf("%-18s", arm_names[arm]);
-		for (unsigned i = 0; i < 4; i++)
-			printf(" %8.1f", quantile(&b->threads[arm][i], 0.5));
-		printf("\n");
-	}
+	refill(b);
+	snprintf(what, sizeof(what), "CPU time, %u thread%s", nthreads, nthreads > 1 ? "s" : "");
+	start = stopwatch_now();
+	process = process_cpu_ns();
+	callers = run_parts(b, arm, nthreads);
+	uz_store_flush(b->store);
+	process = process_cpu_ns() - process;
+	stopwatch_add(&self, &start);
+	figure(b, arm_names[arm], (double)callers / (double)b->nslots, what);
+	if (arm == PUSH)
+		figure(b, "drain", (double)(process - callers - self.cpu_ns) / (double)b->nslots,
+		       what);
 }
 
-static void report_json(struct bench *b)
+static void run_round(struct bench *b, unsigned round)
 {
-	static const char *const keys[ARMS] = {"push", "sync", "sync_runs"};
+	unsigned first = (round + ARMS - 1) % ARMS; /* SYNC in the first round that counts */
 
-	printf("\n{\"objects\": %llu, \"drain_ns\": %.1f, \"wake_ns\": %.1f",
-	       (unsigned long long)b->nslots, quantile(&b->drain, 0.5), quantile(&b->wake, 0.5));
-	for (enum arm arm = 0; arm < ARMS; arm++) {
-		printf(", \"%s_ns\": %.1f, \"%s_cold_ns\": %.1f", keys[arm],
-		       quantile(&b->lot[arm], 0.5), keys[arm], quantile(&b->cold[arm], 0.5));
-		if (b->single[arm].count)
-			printf(", \"%s_p99_ns\": %.1f", keys[arm], quantile(&b->single[arm], 0.99));
-		printf(", \"%s_threads_ns\": [", keys[arm]);
-		for (unsigned i = 0; i < 4; i++)
-			printf("%s%.1f", i ? ", " : "", quantile(&b->threads[arm][i], 0.5));
-		printf("]");
+	b->warm = round > 0;
+	for (unsigned i = 0; i < ARMS; i++)
+		run_arm(b, (first + i) % ARMS);
+	for (unsigned n = 1; n <= THREADS_MAX; n *= 2) {
+		for (unsigned i = 0; i < ARMS; i++)
+			run_threads(b, (first + i) % ARMS, n);
 	}
-	printf("}\n");
+	time_wakes(b);
 }
 
 int main(int argc, char **argv)
 {
+	bool quick = argc == 2 && strcmp(argv[1], "--quick") == 0;
 	static struct bench b;
-	uint64_t mib = argc > 1 ? (uint64_t)atoi(argv[1]) : 256, bytes;
+	uint64_t bytes;
 
-	if (mib * 256 < COLD_LOTS * LOT + SINGLES + LOT)
-		die("too small a store");
+	if (argc > 1 && !quick) {
+		fprintf(stderr, "usage: bench_free [--quick]\n");
+		return 2;
+	}
 	calibrate(&b);
-	open_bench(&b, mib << 20);
+	open_bench(&b, (uint64_t)(quick ? QUICK_MIB : STORE_MIB) << 20);
 	bytes = write_pages(&b);
+	printf("{\"corpus\":\"random\", \"pages\":%llu}\n", (unsigned long long)b.nslots);
+	progress("%llu objects, %llu MiB", (unsigned long long)b.nslots,
+		 (unsigned long long)bytes >> 20);
 	for (uint64_t i = 0; i < b.nslots; i += LOT)
 		free_some(SYNC, b.workers[0], b.entries + i, LOT);
-	for (unsigned round = 0; round < ROUNDS; round++) {
-		for (unsigned i = 0; i < ARMS; i++)
-			run_arm(&b, (round + i) % ARMS);
-		for (unsigned i = 0; i < 4 * ARMS; i++)
-			run_threads(&b, (round + i) % ARMS, 1u << i / ARMS,
-				    &b.threads[(round + i) % ARMS][i / ARMS]);
-	}
-	time_wakes(&b);
-	report(&b, bytes);
-	report_json(&b);
+	for (unsigned round = 0; round <= (quick ? QUICK_ROUNDS : ROUNDS); round++)
+		run_round(&b, round);
+	figures_print();
 	for (unsigned i = 0; i < THREADS_MAX; i++)
 		uz_worker_free(b.workers[i]);
 	uz_store_free(b.store);

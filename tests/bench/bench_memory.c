@@ -14,10 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/futex.h"
 #include "bench/bench_store.h"
 #include "bench/raw.h"
 #include "model/pages.h"
@@ -53,31 +50,6 @@ static uint64_t private_bytes(void)
 	return kib << 10;
 }
 
-static uint64_t arena_blocks(const struct device *d)
-{
-	struct stat st;
-
-	if (fstat(uz_arena_fd(d->arena), &st) < 0)
-		die("fstat of the arena");
-	return (uint64_t)st.st_blocks * 512;
-}
-
-static void settle(struct memory *m, struct uz_store_stat *ret)
-{
-	uint64_t used = 0, start = uz_now_ns(), since = start, now = start;
-
-	uz_store_flush(m->dev.store);
-	while (now - since < SETTLE_MS * UZ_NSEC_PER_MSEC &&
-	       now - start < SETTLE_MAX_MS * UZ_NSEC_PER_MSEC) {
-		uz_store_stat(m->dev.store, ret);
-		if (ret->mem_used != used)
-			since = now;
-		used = ret->mem_used;
-		usleep(10000);
-		now = uz_now_ns();
-	}
-}
-
 static void add(struct memory *m, const char *arm, uint64_t bytes, const struct uz_store_stat *st,
 		const char *stage)
 {
@@ -96,7 +68,7 @@ static void measure(struct memory *m, const char *stage)
 
 	if (m->compact)
 		uz_store_compact(m->dev.store);
-	settle(m, &st);
+	device_settle(&m->dev, &st);
 	all = st.mem_used + st.table_bytes + st.meta_bytes +
 	      (m->dev.store->config.defer_spares + 1) * UZ_DEFER_BUF_SIZE;
 	if (m->compact) {
@@ -107,7 +79,7 @@ static void measure(struct memory *m, const char *stage)
 	add(m, "uzram", all, &st, stage);
 	add(m, "uzram, zspages alone", st.mem_used, &st, stage);
 	add(m, "uzram, with the reserve", all + st.mem_ready, &st, stage);
-	add(m, "uzram, kernel's view", arena_blocks(&m->dev) + private_bytes() - m->private_before,
+	add(m, "uzram, kernel's view", device_blocks(&m->dev) + private_bytes() - m->private_before,
 	    &st, stage);
 }
 

@@ -11,22 +11,29 @@
  */
 #include "bench/bench_store.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/futex.h"
 #include "model/pages.h"
 
-#define QUICK_BYTES (UINT64_C(64) << 20)
+#define QUICK_BYTES   (UINT64_C(64) << 20)
+#define SETTLE_MS     200 /* without a change */
+#define SETTLE_MAX_MS 10000
 
 static const struct {
 	const char *name;
 	void (*run)(const struct bench *b);
 } parts[] = {
 	{"speed", bench_speed},
+	{"threads", bench_threads},
 	{"memory", bench_memory},
+	{"back", bench_back},
 };
 
 #define NPARTS (sizeof(parts) / sizeof(parts[0]))
@@ -76,6 +83,31 @@ void device_discard(struct device *d)
 	if (uz_discard(d->worker, 0, d->nslots * UZ_PAGE_SIZE))
 		die("a discard failed");
 	uz_store_flush(d->store);
+}
+
+void device_settle(struct device *d, struct uz_store_stat *ret)
+{
+	uint64_t used = 0, start = uz_now_ns(), since = start, now = start;
+
+	uz_store_flush(d->store);
+	while (now - since < SETTLE_MS * UZ_NSEC_PER_MSEC &&
+	       now - start < SETTLE_MAX_MS * UZ_NSEC_PER_MSEC) {
+		uz_store_stat(d->store, ret);
+		if (ret->mem_used + ret->mem_ready != used)
+			since = now;
+		used = ret->mem_used + ret->mem_ready;
+		usleep(10000);
+		now = uz_now_ns();
+	}
+}
+
+uint64_t device_blocks(const struct device *d)
+{
+	struct stat st;
+
+	if (fstat(uz_arena_fd(d->arena), &st) < 0)
+		die("fstat of the arena: %s", strerror(errno));
+	return (uint64_t)st.st_blocks * 512;
 }
 
 uint64_t *shuffled(uint64_t n, uint64_t seed)
@@ -152,7 +184,7 @@ int main(int argc, char **argv)
 		{"only", required_argument, NULL, 'o'},	  {0},
 	};
 	const char *corpus = NULL, *codec = "lz4", *level = NULL, *only = NULL;
-	struct bench b = {.rounds = 7};
+	struct bench b = {0};
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -179,6 +211,7 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		usage();
 	set_codec(&b, codec, level);
+	b.rounds = b.quick ? 5 : 9;
 	sample_load(&b.sample, corpus ? corpus : default_corpus(),
 		    b.quick ? QUICK_BYTES : UINT64_MAX);
 	printf("{\"corpus\":\"%s\", \"pages\":%llu, \"codec\":\"%s\", \"quick\":%s}\n",

@@ -37,6 +37,11 @@ void device_read(struct uz_worker *w, uint64_t slot, void *page);
 /* Everything, until all has been freed. */
 void device_discard(struct device *d);
 
+/* Wait until all has been freed and the memory in use has stopped changing. */
+void device_settle(struct device *d, struct uz_store_stat *ret);
+/* What the kernel has allocated of the arena's file, bytes. */
+uint64_t device_blocks(const struct device *d);
+
 /* 0 to n - 1, shuffled. */
 uint64_t *shuffled(uint64_t n, uint64_t seed);
 
