@@ -183,14 +183,16 @@ int main(int argc, char **argv)
 		{"codec", required_argument, NULL, 'a'},  {"level", required_argument, NULL, 'l'},
 		{"only", required_argument, NULL, 'o'},	  {0},
 	};
-	const char *corpus = NULL, *codec = "lz4", *level = NULL, *only = NULL;
+	const char *codec = "lz4", *level = NULL, *only = NULL;
+	char *corpus = default_corpus();
 	struct bench b = {0};
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (opt) {
 		case 'c':
-			corpus = optarg;
+			free(corpus);
+			corpus = strdup(optarg);
 			break;
 		case 'q':
 			b.quick = true;
@@ -212,8 +214,8 @@ int main(int argc, char **argv)
 		usage();
 	set_codec(&b, codec, level);
 	b.rounds = b.quick ? 5 : 9;
-	sample_load(&b.sample, corpus ? corpus : default_corpus(),
-		    b.quick ? QUICK_BYTES : UINT64_MAX);
+	sample_load(&b.sample, corpus, b.quick ? QUICK_BYTES : UINT64_MAX);
+	free(corpus);
 	printf("{\"corpus\":\"%s\", \"pages\":%llu, \"codec\":\"%s\", \"quick\":%s}\n",
 	       b.sample.name, (unsigned long long)b.sample.npages, b.codec_name,
 	       b.quick ? "true" : "false");

@@ -74,6 +74,8 @@ static void put(struct raw_pages *p, uint64_t i, const void *bytes, size_t size)
 
 void raw_pages_new(struct raw *r, const struct sample *s, struct raw_pages *ret)
 {
+	uint64_t used;
+
 	*ret = (struct raw_pages){
 		.bytes = small_pages(s->npages * UZ_PAGE_SIZE),
 		.off = calloc(s->npages, sizeof(*ret->off)),
@@ -92,6 +94,9 @@ void raw_pages_new(struct raw *r, const struct sample *s, struct raw_pages *ret)
 		else
 			put(ret, i, len == UZ_PAGE_SIZE ? page : r->out, len);
 	}
+	/* The rest is not needed: as much of it as is whole pages. */
+	used = (ret->total + UZ_PAGE_SIZE - 1) & ~(uint64_t)(UZ_PAGE_SIZE - 1);
+	madvise(ret->bytes + used, s->npages * UZ_PAGE_SIZE - used, MADV_DONTNEED);
 }
 
 void raw_pages_free(struct raw_pages *p)

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +68,23 @@ static void load_file(const char *path, uint64_t step, unsigned char *to)
 	close(fd);
 }
 
+/* What corpus.json, which is beside the pages, calls the corpus; or else the directory's name. */
+static char *corpus_name(const char *dir)
+{
+	char *path, line[256], *name = NULL;
+	FILE *f;
+
+	if (asprintf(&path, "%s/corpus.json", dir) < 0)
+		die("no memory");
+	f = fopen(path, "re");
+	free(path);
+	while (f && !name && fgets(line, sizeof(line), f))
+		sscanf(line, " \"name\": \"%m[^\"]", &name);
+	if (f)
+		fclose(f);
+	return name ? name : strdup(strrchr(dir, '/') ? strrchr(dir, '/') + 1 : dir);
+}
+
 void sample_load(struct sample *s, const char *dir, uint64_t max_bytes)
 {
 	uint64_t total = 0, step;
@@ -93,10 +109,11 @@ void sample_load(struct sample *s, const char *dir, uint64_t max_bytes)
 	for (unsigned i = 0; i < s->nfiles; i++)
 		load_file(files.gl_pathv[i], step, s->pages + s->first[i] * UZ_PAGE_SIZE);
 	globfree(&files);
-	s->name = strrchr(dir, '/') ? strrchr(dir, '/') + 1 : dir;
+	s->name = corpus_name(dir);
 }
 
 void sample_free(struct sample *s)
 {
 	munmap(s->pages, s->npages * UZ_PAGE_SIZE);
+	free(s->name);
 }

@@ -11,7 +11,7 @@
 #define SAMPLE_FILES_MAX 64
 
 struct sample {
-	const char *name; /* of the corpus */
+	char *name; /* of the corpus */
 	unsigned char *pages;
 	uint64_t npages;
 	/* File i's pages are those from first[i] up to first[i + 1]. */
