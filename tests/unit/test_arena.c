@@ -228,7 +228,7 @@ static void test_attach_geometry(void **state)
 	} cases[] = {
 		{FIELD(magic), 0},
 		{FIELD(version), 0},
-		{FIELD(version), 1},
+		{FIELD(version), UINT32_MAX},
 		{FIELD(page_size), 0},
 		{FIELD(page_size), 2 * PAGE},
 		{FIELD(disksize), 0},
