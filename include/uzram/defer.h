@@ -5,10 +5,10 @@
  * After the zsmalloc deferred-free RFC (Wenchao Hao, "mm/zsmalloc: introduce deferred free
  * framework with callback ops", v3, 2026-05). Each *producer*, used by one thread, owns a buffer of
  * one page. uz_defer_push() lets the push callback write a value into it: no lock, no atomic
- * read-modify-write, no allocation, no system call but a wake-up once per page or when everything
- * had been idle. A full buffer is swapped for a spare one out of a pool that was allocated
- * beforehand, and queued to the drain thread. With no spare left, push says so and the caller does
- * the work itself.
+ * read-modify-write, no allocation, no system call but a wake-up when the pool of buffers runs low
+ * or everything had been idle. A full buffer is swapped for a spare one out of a pool that was
+ * allocated beforehand, and queued to the drain thread. With no spare left, push says so and the
+ * caller does the work itself.
  *
  * The drain thread reads buffers from the front while their producers append, so ageing (max_age)
  * and uz_defer_flush() need nothing of a producer, not even that it runs. It sleeps in its io_uring
@@ -42,6 +42,11 @@ struct uz_defer_ops {
 	 * drained exactly once. Called by the drain thread, under no lock that a push takes. Must
 	 * not call uz_defer_flush(). */
 	void (*drain)(void *context, const void *buf, unsigned first, unsigned count);
+
+	/* Do what drain has put off, so as to do the work for several buffers at once: called by
+	 * the drain thread when it has drained what there was, before it answers a flush or
+	 * sleeps. Or NULL. */
+	void (*finish)(void *context);
 };
 
 struct uz_arena;

@@ -39,8 +39,9 @@ static void buffer_free(struct buffer *b)
 	free(b);
 }
 
-/* Take a buffer out of the pool, unless that leaves fewer than keep. */
-static struct buffer *take_spare(struct uz_defer *d, unsigned keep)
+/* Take a buffer out of the pool, unless that leaves fewer than keep. *ret_low: half of the pool's
+ * buffers, or more, are in use. */
+static struct buffer *take_spare(struct uz_defer *d, unsigned keep, bool *ret_low)
 {
 	struct buffer *b = NULL;
 
@@ -50,6 +51,7 @@ static struct buffer *take_spare(struct uz_defer *d, unsigned keep)
 		d->spares = b->next;
 		d->nspares--;
 	}
+	*ret_low = d->nspares <= d->config.spares / 2;
 	uz_spin_unlock(&d->lock);
 	return b;
 }
@@ -103,7 +105,8 @@ static bool push_full(struct uz_defer_producer *p, struct buffer *b, enum uz_pus
 		      uint64_t value)
 {
 	struct uz_defer *d = p->defer;
-	struct buffer *spare = take_spare(d, 0);
+	bool low;
+	struct buffer *spare = take_spare(d, 0, &low);
 
 	if (!spare) {
 		/* The drain thread works its way through full buffers, and through this one where
@@ -120,7 +123,10 @@ static bool push_full(struct uz_defer_producer *p, struct buffer *b, enum uz_pus
 	queue_full(d, b);
 	UZ_CRASH(PUSH_FULL);
 	atomic_store_explicit(&p->current, spare, memory_order_release);
-	uz_defer_wake(d);
+	/* Unless the pool runs low the timer, which runs since the first value was pushed, is soon
+	 * enough: a wake-up costs as much as the pushes of a whole buffer. */
+	if (low)
+		uz_defer_wake(d);
 	return ret == UZ_PUSH_FULL_QUEUED || uz_defer_push(p, value);
 }
 
@@ -165,11 +171,12 @@ int uz_defer_producer_new(struct uz_defer *d, struct uz_defer_producer **ret)
 {
 	struct uz_defer_producer *p = aligned_alloc(64, sizeof(*p));
 	struct buffer *b;
+	bool low;
 
 	if (!p)
 		return -ENOMEM;
 	/* First those that producers now gone have left in the pool. */
-	b = take_spare(d, d->config.spares);
+	b = take_spare(d, d->config.spares, &low);
 	if (!b)
 		b = buffer_new();
 	if (!b) {

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -89,6 +90,12 @@ static bool drain_all(struct uz_defer *d)
 	bool any = drain_partial(d);
 
 	return drain_full(d) || any;
+}
+
+static void finish(struct uz_defer *d)
+{
+	if (d->ops->finish)
+		d->ops->finish(d->config.context);
 }
 
 static void serve_flush(struct uz_defer *d, uint32_t requested)
@@ -229,7 +236,8 @@ static void go_to_sleep(struct uz_defer *d, enum drain_state state, uint64_t dea
 	pending = anything_pending(d);
 	if (state == DRAIN_IDLE && !pending) {
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-		pending = anything_pushed(d);
+		/* In the order of drain_all(). */
+		pending = anything_pushed(d) || anything_pending(d);
 	}
 	if (!pending)
 		wait_ring(d, deadline);
@@ -241,7 +249,8 @@ static void *drain_main(void *arg)
 	struct uz_defer *d = arg;
 	uint64_t age = d->config.max_age_ms * UZ_NSEC_PER_MSEC;
 	uint64_t tick = uz_now_ns() + age; /* when partly filled buffers are due */
-	bool stop, busy, quiet = false;	   /* quiet: nothing was pushed in the last period */
+	bool stop, busy;
+	unsigned quiet = 0; /* periods in a row in which nothing was pushed */
 
 	uz_thread_name("uz-drain");
 	do {
@@ -255,11 +264,13 @@ static void *drain_main(void *arg)
 			arm_wake(d);
 		if (due || stop || flush != atomic_load(&d->flush_done)) {
 			busy = drain_all(d);
-			quiet = !busy;
+			quiet = busy ? 0 : quiet + due;
 			tick = uz_now_ns() + age;
 		} else {
 			busy = drain_full(d);
 		}
+		if (busy)
+			finish(d);
 		if (flush != atomic_load(&d->flush_done))
 			serve_flush(d, flush);
 		busy |= submit_trims(d);
@@ -268,9 +279,9 @@ static void *drain_main(void *arg)
 		if (stop) {
 			if (d->ntrims)
 				wait_ring(d, 0);
-		} else if (quiet && d->can_idle) {
+		} else if (quiet >= DRAIN_LINGER && d->can_idle) {
 			go_to_sleep(d, DRAIN_IDLE, 0);
-			quiet = false;
+			quiet = 0;
 			tick = uz_now_ns() + age;
 		} else {
 			go_to_sleep(d, DRAIN_TICKING, tick);
@@ -324,6 +335,9 @@ int uz_drain_start(struct uz_defer *d)
 	err = uz_thread_start(&d->thread, drain_main, d);
 	if (err)
 		goto fail_ring;
+	/* Its work is never urgent: when it wakes it shall not take the CPU of who woke it. No
+	 * matter if that is refused. By us: a thread of a server that is shut in may not. */
+	pthread_setschedparam(d->thread, SCHED_BATCH, &(struct sched_param){0});
 	return 0;
 fail_ring:
 	io_uring_queue_exit(&d->ring);

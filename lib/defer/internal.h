@@ -39,6 +39,10 @@ enum drain_state {
 	DRAIN_IDLE,    /* asleep with no timer: nothing is pending */
 };
 
+/* Periods in a row, with nothing pushed, after which the drain thread gives up its timer. A tick
+ * costs about what the push that finds no timer pays for a wake-up, so a few are worth waiting. */
+#define DRAIN_LINGER 16
+
 #define TRIMS_MAX 64 /* punches in flight */
 
 struct uz_defer {

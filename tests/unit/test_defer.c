@@ -406,7 +406,11 @@ static void test_idle(void **state)
 		if (v % 2)
 			uz_defer_flush(d);
 		assert_true(await_total(v + 1, 1000));
-		usleep(100 * 1000); /* several periods: it has seen that all is quiet */
+		for (unsigned ms = 0; atomic_load(&d->state) != DRAIN_IDLE; ms++) {
+			assert_true(ms < 5000);
+			usleep(1000);
+		}
+		usleep(50 * 1000);
 		before = run_time(books.tid);
 		assert_true(before > 0);
 		usleep(300 * 1000);
@@ -417,22 +421,35 @@ static void test_idle(void **state)
 	close_books(3);
 }
 
+/* Wait for the moment at which the drain thread goes to sleep without a timer: until it says so, or
+ * about as long as that takes, and a bit longer. */
+static void await_idle(struct uz_defer *d, bool until_said, uint64_t then_ns)
+{
+	uint64_t end = uz_now_ns() + (DRAIN_LINGER + 1) * UZ_NSEC_PER_MSEC;
+
+	while (atomic_load(&d->state) != DRAIN_IDLE && (until_said || uz_now_ns() < end))
+		;
+	for (uint64_t from = uz_now_ns(); uz_now_ns() - from < then_ns;)
+		;
+}
+
 /* A push at the moment the thread falls asleep without a timer is not missed. The thread takes a
- * while for its last look round, as it has many producers to look at, the latest first. */
+ * while for its last look round, as it has many producers to look at, the latest first. With every
+ * other push a buffer is full, and leaves its producer at that very moment. */
 static void test_push_against_idle(void **state)
 {
 	enum { IDLERS = 2000 };
 	static struct uz_defer_producer *idlers[IDLERS];
-	uint64_t end = uz_now_ns() + UZ_NSEC_PER_SEC, value = 0;
+	uint64_t end = uz_now_ns() + 4 * UZ_NSEC_PER_SEC, value = 0;
 	struct uz_defer_producer *p;
 	struct uz_defer *d;
 
-	open_books(PER_PAGE, false);
-	d = new_defer(1, 1);
+	open_books(2, true);
+	d = new_defer(8, 1);
 	for (unsigned i = 0; i < IDLERS; i++)
 		idlers[i] = new_producer(d);
 	p = new_producer(d);
-	for (uint64_t now = uz_now_ns(), then; now < end; now = uz_now_ns()) {
+	for (uint64_t now = uz_now_ns(); now < end; now = uz_now_ns()) {
 		while (!uz_defer_push(p, value))
 			;
 		value++;
@@ -440,13 +457,36 @@ static void test_push_against_idle(void **state)
 			if (uz_now_ns() - now > 5 * UZ_NSEC_PER_SEC)
 				fail_msg("value %" PRIu64 " is forgotten", value - 1);
 		}
-		/* It goes to sleep one period after it has drained something. */
-		then = uz_now_ns() + UZ_NSEC_PER_MSEC + value * 7919 % 300000;
-		while (uz_now_ns() < then)
-			;
+		await_idle(d, value % 4 < 2, value * 7919 % 300000);
 	}
 	for (unsigned i = 0; i < IDLERS; i++)
 		uz_defer_producer_free(idlers[i]);
+	uz_defer_producer_free(p);
+	uz_defer_free(d);
+	close_books(value);
+}
+
+/* A full buffer wakes nobody as long as half of the spare ones are left; then it does. */
+static void test_wakes_when_low(void **state)
+{
+	enum { SPARES = 8, CAPACITY = 16 };
+	struct uz_defer_producer *p;
+	struct uz_defer *d;
+	uint64_t value = 0;
+
+	open_books(CAPACITY, false);
+	d = new_defer(SPARES, 1000000);
+	p = new_producer(d);
+	assert_true(uz_defer_push(p, value++)); /* it has its timer from here on */
+	while (atomic_load(&d->state) != DRAIN_TICKING)
+		usleep(100);
+	while (stat_of(d).spares > SPARES / 2 + 1)
+		assert_true(uz_defer_push(p, value++));
+	usleep(50 * 1000);
+	assert_int_equal(books.total, 0);
+	while (stat_of(d).spares > SPARES / 2)
+		assert_true(uz_defer_push(p, value++));
+	assert_true(await_total(value - 1, 1000));
 	uz_defer_producer_free(p);
 	uz_defer_free(d);
 	close_books(value);
@@ -497,10 +537,20 @@ struct track {
 
 static struct track tracks[FLUSH_PRODUCERS];
 
+/* What has been drained, and waits for finish. */
+static uint64_t put_off[WINDOW];
+static unsigned nput_off;
+
 static void drain_track(void *context, const void *buf, unsigned first, unsigned count)
 {
-	for (unsigned i = first; i < first + count; i++) {
-		uint64_t value = ((const uint64_t *)buf)[i];
+	memcpy(put_off + nput_off, (const uint64_t *)buf + first, count * sizeof(*put_off));
+	nput_off += count;
+}
+
+static void finish_track(void *context)
+{
+	for (unsigned i = 0; i < nput_off; i++) {
+		uint64_t value = put_off[i];
 		struct track *t = &tracks[value >> 56];
 		uint64_t n = value << 8 >> 8, next = atomic_load(&t->drained);
 
@@ -513,6 +563,7 @@ static void drain_track(void *context, const void *buf, unsigned first, unsigned
 			t->done[next % WINDOW] = 0;
 		atomic_store(&t->drained, next);
 	}
+	nput_off = 0;
 }
 
 static void *push_track(void *arg)
@@ -562,7 +613,8 @@ static void *flush_tracks(void *arg)
 
 static void check_flush(unsigned capacity, bool queued)
 {
-	static const struct uz_defer_ops track_ops = {.push = push, .drain = drain_track};
+	static const struct uz_defer_ops track_ops = {
+		.push = push, .drain = drain_track, .finish = finish_track};
 	struct uz_defer_config config = {.ops = &track_ops, .spares = 16, .max_age_ms = 1};
 	pthread_t threads[FLUSH_PRODUCERS + 2], noise;
 	uint64_t end_ns = uz_now_ns() + UZ_NSEC_PER_SEC / 2;
@@ -593,6 +645,7 @@ static void check_flush(unsigned capacity, bool queued)
 		assert_true(tracks[i].pushed > 0);
 	}
 	uz_defer_free(d);
+	assert_int_equal(nput_off, 0);
 	assert_int_equal(books.complaints, 0);
 }
 
@@ -1123,6 +1176,7 @@ int main(void)
 		cmocka_unit_test(test_age_while_busy),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_push_against_idle),
+		cmocka_unit_test(test_wakes_when_low),
 		cmocka_unit_test(test_flush_is_a_barrier),
 		cmocka_unit_test(test_own_buffers),
 		cmocka_unit_test(test_exhausted),
