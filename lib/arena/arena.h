@@ -123,8 +123,8 @@ void uz_arena_stop(struct uz_arena *arena);
 #define UZ_ARENA_WAIT_MS 200
 int64_t uz_arena_get(struct uz_arena *arena, unsigned npages);
 
-/* Give a unit back. Any thread. */
-void uz_arena_put(struct uz_arena *arena, unsigned npages, uint32_t unit);
+/* Give count units of npages pages back. Any thread. */
+void uz_arena_put(struct uz_arena *arena, unsigned npages, const uint32_t *units, uint32_t count);
 
 /* The most bytes that may be in used units; 0: no limit. Any thread. What is used beyond a lowered
  * limit stays. */

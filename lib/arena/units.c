@@ -84,7 +84,7 @@ bool uz_arena_locate(const struct uz_arena *a, uint64_t off, unsigned *ret_npage
 	if (index >= UZ_UNIT_PAGES_MAX)
 		return false;
 	ar = &a->areas[index];
-	unit = (uint32_t)((in_area >> UZ_PAGE_SHIFT) / ar->npages);
+	unit = (uint32_t)(in_area >> UZ_PAGE_SHIFT) / ar->npages;
 	if (unit >= ar->nunits)
 		return false;
 	*ret_npages = ar->npages;
@@ -200,17 +200,18 @@ int64_t uz_arena_get(struct uz_arena *a, unsigned npages)
 	return unit;
 }
 
-void uz_arena_put(struct uz_arena *a, unsigned npages, uint32_t unit)
+void uz_arena_put(struct uz_arena *a, unsigned npages, const uint32_t *units, uint32_t count)
 {
 	struct area *ar = uz_area_of(a, npages);
 	bool tell;
 
 	uz_spin_lock(&ar->lock);
-	uz_unit_push(ar, &ar->ready, unit);
-	ar->nready++;
+	for (uint32_t i = 0; i < count; i++)
+		uz_unit_push(ar, &ar->ready, units[i]);
+	ar->nready += count;
 	tell = uz_area_must_tell(ar);
 	uz_spin_unlock(&ar->lock);
-	uncharge(a, npages);
+	uncharge(a, count * npages);
 	if (tell && a->surplus)
 		a->surplus(a->surplus_context);
 }

@@ -43,6 +43,12 @@ static unsigned best_npages(unsigned size, unsigned min, unsigned max)
 	return best;
 }
 
+/* n * reciprocal(bits, d) >> bits == n / d as long as n * d < 2^bits: a quarter of a division. */
+static uint32_t reciprocal(unsigned bits, unsigned d)
+{
+	return (uint32_t)(((UINT64_C(1) << bits) + d - 1) / d);
+}
+
 static struct size_class *add_class(struct uz_pool *p, unsigned size, unsigned npages)
 {
 	struct size_class *c = &p->classes[p->nclasses++];
@@ -51,6 +57,8 @@ static struct size_class *add_class(struct uz_pool *p, unsigned size, unsigned n
 	c->npages = (uint8_t)npages;
 	c->objects = (uint16_t)objects_in(npages, size);
 	c->share = (uint16_t)(npages * UZ_PAGE_SIZE / c->objects);
+	c->inv_size = reciprocal(32, size);
+	c->inv_objects = reciprocal(24, c->objects);
 	for (unsigned g = 0; g < GROUPS; g++)
 		c->list[g] = ZSPAGE_NONE;
 	return c;

@@ -46,12 +46,14 @@ struct zspage {
 
 struct size_class {
 	struct uz_spin lock;
-	uint16_t size;	   /* bytes an object, a multiple of UZ_POOL_GRANULE */
-	uint16_t share;	   /* ... and its share of the zspage's tail */
-	uint16_t objects;  /* a zspage */
-	uint8_t npages;	   /* a zspage */
-	uint16_t nonempty; /* bit g: list[g] is not empty */
-	uint32_t missed;   /* of a fine class without zspages: bytes that it would have saved */
+	uint16_t size;	      /* bytes an object, a multiple of UZ_POOL_GRANULE */
+	uint16_t share;	      /* ... and its share of the zspage's tail */
+	uint16_t objects;     /* a zspage */
+	uint8_t npages;	      /* a zspage */
+	uint32_t inv_size;    /* 2^32 / size, rounded up: to divide by it */
+	uint32_t inv_objects; /* 2^24 / objects, likewise */
+	uint32_t missed;      /* of a fine class without zspages: bytes that it would have saved */
+	uint16_t nonempty;    /* bit g: list[g] is not empty */
 	uint32_t list[GROUPS];
 	uint64_t zspages;
 	uint64_t inuse;		/* objects */

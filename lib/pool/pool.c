@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Objects freed under one lock: an I/O thread may be waiting for it. */
+#define RUN_MAX 64
+
 int uz_pool_new(struct uz_arena *arena, struct uz_pool **ret)
 {
 	struct uz_pool *p = aligned_alloc(64, sizeof(*p));
@@ -35,16 +38,23 @@ void uz_pool_free(struct uz_pool *p)
 
 /* --- zspages; the class's lock is held --- */
 
-unsigned uz_zspage_fullness(const struct size_class *c, const struct zspage *zs)
+static inline unsigned fullness(const struct size_class *c, const struct zspage *zs)
 {
 	if (zs->inuse == 0)
 		return GROUP_EMPTY;
 	if (zs->inuse == c->objects)
 		return GROUP_FULL;
-	return 1 + zs->inuse * 10u / c->objects;
+	return 1 + (zs->inuse * 10u * c->inv_objects >> 24);
 }
 
-void uz_zspage_link(struct uz_pool *p, struct size_class *c, uint32_t unit, unsigned group)
+unsigned uz_zspage_fullness(const struct size_class *c, const struct zspage *zs)
+{
+	return fullness(c, zs);
+}
+
+/* These are inline in what follows: nearly every free moves a zspage to another group. */
+static inline void link_zspage(struct uz_pool *p, struct size_class *c, uint32_t unit,
+			       unsigned group)
 {
 	struct zspage *zs = zspage_of(p, c->npages, unit);
 	uint32_t head = c->list[group];
@@ -64,7 +74,7 @@ void uz_zspage_link(struct uz_pool *p, struct size_class *c, uint32_t unit, unsi
 	c->list[group] = unit;
 }
 
-void uz_zspage_unlink(struct uz_pool *p, struct size_class *c, uint32_t unit)
+static inline void unlink_zspage(struct uz_pool *p, struct size_class *c, uint32_t unit)
 {
 	struct zspage *zs = zspage_of(p, c->npages, unit);
 	unsigned group = atomic_load_explicit(&zs->group, memory_order_relaxed);
@@ -80,17 +90,27 @@ void uz_zspage_unlink(struct uz_pool *p, struct size_class *c, uint32_t unit)
 		c->list[group] = zs->next;
 }
 
+void uz_zspage_link(struct uz_pool *p, struct size_class *c, uint32_t unit, unsigned group)
+{
+	link_zspage(p, c, unit, group);
+}
+
+void uz_zspage_unlink(struct uz_pool *p, struct size_class *c, uint32_t unit)
+{
+	unlink_zspage(p, c, unit);
+}
+
 /* After inuse has changed: into the right group. A victim stays one until it is empty. */
-static void regroup(struct uz_pool *p, struct size_class *c, uint32_t unit)
+static inline void regroup(struct uz_pool *p, struct size_class *c, uint32_t unit)
 {
 	struct zspage *zs = zspage_of(p, c->npages, unit);
 	unsigned old = atomic_load_explicit(&zs->group, memory_order_relaxed);
-	unsigned group = uz_zspage_fullness(c, zs);
+	unsigned group = fullness(c, zs);
 
 	if (group == old || old == GROUP_VICTIM)
 		return;
-	uz_zspage_unlink(p, c, unit);
-	uz_zspage_link(p, c, unit, group);
+	unlink_zspage(p, c, unit);
+	link_zspage(p, c, unit, group);
 }
 
 static void zspage_start(struct uz_pool *p, struct size_class *c, uint32_t unit)
@@ -156,7 +176,7 @@ static int take_new(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
 	}
 	uz_spin_unlock(&c->lock);
 	if (found)
-		uz_arena_put(p->arena, c->npages, (uint32_t)unit);
+		uz_arena_put(p->arena, c->npages, &(uint32_t){(uint32_t)unit}, 1);
 	return 0;
 }
 
@@ -196,6 +216,13 @@ int uz_pool_alloc_dense(struct uz_pool *p, uint64_t off, uint64_t *ret_off)
 
 /* --- release --- */
 
+/* The number of the object that begins within bytes into a zspage; false if none does. */
+static inline bool object_index(const struct size_class *c, uint32_t within, uint32_t *ret)
+{
+	*ret = (uint32_t)((uint64_t)within * c->inv_size >> 32);
+	return *ret * c->size == within && *ret < c->objects;
+}
+
 bool uz_pool_find(struct uz_pool *p, uint64_t off, struct place *ret)
 {
 	uint32_t unit, within;
@@ -209,13 +236,14 @@ bool uz_pool_find(struct uz_pool *p, uint64_t off, struct place *ret)
 		return false;
 	ret->c = &p->classes[cls_plus_1 - 1];
 	ret->unit = unit;
-	ret->index = within / ret->c->size;
-	return within % ret->c->size == 0 && ret->index < ret->c->objects;
+	return object_index(ret->c, within, &ret->index);
 }
 
-/* The class's lock is held. If the zspage is empty now it leaves the class and joins the chain
- * *empty. */
-static bool put_object(struct uz_pool *p, const struct place *at, uint32_t *empty)
+enum put { PUT_BAD, PUT_DONE, PUT_EMPTIED };
+
+/* The class's lock is held. PUT_EMPTIED: the zspage is empty and has left the class; its unit is
+ * the caller's, to give back to the arena after unlocking. */
+static inline enum put put_object(struct uz_pool *p, const struct place *at)
 {
 	uint64_t bit = UINT64_C(1) << (at->index % 64);
 	struct size_class *c = at->c;
@@ -225,66 +253,93 @@ static bool put_object(struct uz_pool *p, const struct place *at, uint32_t *empt
 	 * changed its class since. */
 	if (atomic_load_explicit(&zs->cls_plus_1, memory_order_relaxed) != c - p->classes + 1 ||
 	    !(zs->used[at->index / 64] & bit))
-		return false;
+		return PUT_BAD;
 	zs->used[at->index / 64] &= ~bit;
 	zs->inuse--;
 	c->inuse--;
 	if (zs->inuse) {
 		regroup(p, c, at->unit);
-		return true;
+		return PUT_DONE;
 	}
 	if (atomic_load_explicit(&zs->group, memory_order_relaxed) == GROUP_VICTIM)
 		c->victims_freed++;
-	uz_zspage_unlink(p, c, at->unit);
+	unlink_zspage(p, c, at->unit);
 	c->zspages--;
 	c->missed = 0;
 	atomic_store_explicit(&zs->cls_plus_1, 0, memory_order_relaxed);
-	zs->next = *empty;
-	*empty = at->unit;
-	return true;
-}
-
-static void put_empty(struct uz_pool *p, unsigned npages, uint32_t empty)
-{
-	while (empty != ZSPAGE_NONE) {
-		uint32_t next = zspage_of(p, npages, empty)->next;
-
-		uz_arena_put(p->arena, npages, empty);
-		empty = next;
-	}
+	return PUT_EMPTIED;
 }
 
 int uz_pool_release(struct uz_pool *p, uint64_t off)
 {
-	uint32_t empty = ZSPAGE_NONE;
 	struct place at;
-	bool found;
+	enum put put;
 
 	if (!uz_pool_find(p, off, &at))
 		return -EINVAL;
 	uz_spin_lock(&at.c->lock);
-	found = put_object(p, &at, &empty);
+	put = put_object(p, &at);
 	uz_spin_unlock(&at.c->lock);
-	put_empty(p, at.c->npages, empty);
-	return found ? 0 : -EINVAL;
+	if (put == PUT_EMPTIED)
+		uz_arena_put(p->arena, at.c->npages, &at.unit, 1);
+	return put == PUT_BAD ? -EINVAL : 0;
+}
+
+/* Find the objects of the class c among offs. Asks for the zspages beforehand: the frees of a run
+ * wait for memory together, not one after the other. */
+static size_t find_run(struct uz_pool *p, struct size_class *c, const uint64_t *offs, size_t count,
+		       struct place *ret)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct place *at = &ret[found];
+		uint32_t within;
+		unsigned npages;
+
+		if (!uz_arena_locate(p->arena, offs[i], &npages, &at->unit, &within) ||
+		    npages != c->npages)
+			continue;
+		at->c = c;
+		at->zs = zspage_of(p, npages, at->unit);
+		__builtin_prefetch(at->zs, 1);
+		found += object_index(c, within, &at->index);
+	}
+	return found;
+}
+
+/* Free up to RUN_MAX objects. Returns how many there were. */
+static size_t release_some(struct uz_pool *p, struct size_class *c, const uint64_t *offs,
+			   size_t count)
+{
+	struct place at[RUN_MAX];
+	uint32_t empty[RUN_MAX];
+	size_t found = find_run(p, c, offs, count, at), freed = 0;
+	uint32_t nempty = 0;
+
+	uz_spin_lock(&c->lock);
+	for (size_t i = 0; i < found; i++) {
+		enum put put = put_object(p, &at[i]);
+
+		freed += put != PUT_BAD;
+		if (put == PUT_EMPTIED)
+			empty[nempty++] = at[i].unit;
+	}
+	uz_spin_unlock(&c->lock);
+	if (nempty)
+		uz_arena_put(p->arena, c->npages, empty, nempty);
+	return freed;
 }
 
 size_t uz_pool_release_run(struct uz_pool *p, unsigned cls, const uint64_t *offs, size_t count)
 {
-	struct size_class *c = &p->classes[cls];
-	uint32_t empty = ZSPAGE_NONE;
-	size_t bad = 0;
+	size_t freed = 0;
 
-	uz_spin_lock(&c->lock);
-	for (size_t i = 0; i < count; i++) {
-		struct place at;
-
-		if (!uz_pool_find(p, offs[i], &at) || at.c != c || !put_object(p, &at, &empty))
-			bad++;
+	for (size_t i = 0, n; i < count; i += n) {
+		n = count - i < RUN_MAX ? count - i : RUN_MAX;
+		freed += release_some(p, &p->classes[cls], offs + i, n);
 	}
-	uz_spin_unlock(&c->lock);
-	put_empty(p, c->npages, empty);
-	return bad;
+	return count - freed;
 }
 
 void uz_pool_stat(struct uz_pool *p, struct uz_pool_stat *ret)

@@ -50,50 +50,60 @@ static enum uz_push_ret push_entry(void *buf, unsigned n, uint64_t value)
 	return UZ_PUSH_OK;
 }
 
-static unsigned class_of(const struct uz_store *s, uz_entry e)
+/* Counting sort by class: each class's objects are then freed in one run. */
+static void sort_by_class(struct drain_batch *batch)
 {
-	return uz_pool_class(s->pool, uz_entry_off(e), uz_entry_size(e));
+	memset(batch->start, 0, sizeof(batch->start));
+	for (unsigned i = 0; i < batch->count; i++)
+		batch->start[batch->cls[i] + 1]++;
+	for (unsigned cls = 0; cls < UZ_POOL_CLASSES; cls++)
+		batch->start[cls + 1] += batch->start[cls];
+	/* Placing the offsets moves each start to its run's end. */
+	for (unsigned i = 0; i < batch->count; i++)
+		batch->sorted[batch->start[batch->cls[i]]++] = batch->offs[i];
 }
 
-/* Counting sort by class: each class's objects are then freed in one run, under one lock. */
-static void sort_by_class(struct uz_store *s, const uint64_t *entries, unsigned n)
+static void free_batch(void *context)
 {
-	struct drain_sort *sort = &s->sort;
+	struct uz_store *s = context;
+	struct drain_batch *batch = &s->batch;
+	uint64_t bad = 0;
+	unsigned from = 0;
 
-	memset(sort->start, 0, sizeof(sort->start));
-	for (unsigned i = 0; i < n; i++)
-		sort->start[class_of(s, entries[i]) + 1]++;
-	for (unsigned cls = 0; cls < UZ_POOL_CLASSES; cls++)
-		sort->start[cls + 1] += sort->start[cls];
-	/* Placing the entries moves each start to its run's end. */
-	for (unsigned i = 0; i < n; i++) {
-		unsigned cls = class_of(s, entries[i]);
+	sort_by_class(batch);
+	for (unsigned cls = 0; from < batch->count; cls++) {
+		unsigned to = batch->start[cls];
 
-		sort->offs[sort->start[cls]++] = uz_entry_off(entries[i]);
+		if (to > from) {
+			bad += uz_pool_release_run(s->pool, cls, batch->sorted + from, to - from);
+			UZ_CRASH(DRAIN_RUN);
+		}
+		from = to;
 	}
+	atomic_fetch_add_explicit(&s->drained_bytes, batch->bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->bad_frees, bad, memory_order_relaxed);
+	batch->count = 0;
+	batch->bytes = 0;
 }
 
 static void drain_entries(void *context, const void *buf, unsigned first, unsigned n)
 {
 	struct uz_store *s = context;
-	const uint64_t *entries = (const uint64_t *)buf + first;
-	uint64_t bytes = 0, bad = 0;
-	unsigned from = 0;
+	struct drain_batch *batch = &s->batch;
+	const uz_entry *entries = (const uz_entry *)buf + first;
 
-	sort_by_class(s, entries, n);
-	for (unsigned cls = 0; from < n; cls++) {
-		unsigned to = s->sort.start[cls];
-
-		if (to > from) {
-			bad += uz_pool_release_run(s->pool, cls, s->sort.offs + from, to - from);
-			UZ_CRASH(DRAIN_RUN);
-		}
-		from = to;
+	if (batch->count + n > DRAIN_BATCH)
+		free_batch(s);
+	for (unsigned i = 0; i < n; i++) {
+		batch->offs[batch->count] = uz_entry_off(entries[i]);
+		batch->cls[batch->count++] = (uint8_t)uz_pool_class(
+			s->pool, uz_entry_off(entries[i]), uz_entry_size(entries[i]));
+		batch->bytes += uz_entry_len(entries[i]);
 	}
-	for (unsigned i = 0; i < n; i++)
-		bytes += uz_entry_len(entries[i]);
-	atomic_fetch_add_explicit(&s->drained_bytes, bytes, memory_order_relaxed);
-	atomic_fetch_add_explicit(&s->bad_frees, bad, memory_order_relaxed);
 }
 
-const struct uz_defer_ops uz_store_defer_ops = {.push = push_entry, .drain = drain_entries};
+const struct uz_defer_ops uz_store_defer_ops = {
+	.push = push_entry,
+	.drain = drain_entries,
+	.finish = free_batch,
+};

@@ -53,11 +53,21 @@ struct uz_worker {
 		__attribute__((aligned(64))); /* what the codec makes of one */
 };
 
-/* Where the drain callback sorts a buffer's entries by class. */
-struct drain_sort {
+/* What the drain thread frees at a time: the more, the longer the runs of one class. Several
+ * buffers' worth. */
+#define DRAIN_BATCH 4096
+
+struct drain_batch {
+	unsigned count;
+	uint64_t bytes; /* encoded length of all */
+	uint64_t offs[DRAIN_BATCH];
+	uint8_t cls[DRAIN_BATCH];
 	unsigned start[UZ_POOL_CLASSES + 1];
-	uint64_t offs[UZ_DEFER_BUF_SIZE / sizeof(uint64_t)];
+	uint64_t sorted[DRAIN_BATCH]; /* the offsets by class */
 };
+
+static_assert(DRAIN_BATCH >= UZ_DEFER_BUF_SIZE / sizeof(uint64_t), "a buffer fits");
+static_assert(UZ_POOL_CLASSES <= UINT8_MAX + 1, "cls holds any class");
 
 struct uz_store {
 	struct uz_store_config config;
@@ -74,7 +84,7 @@ struct uz_store {
 	struct counters gone; /* of workers that are gone, and of what recovery found */
 
 	_Atomic uint64_t drained_bytes, bad_frees; /* the drain thread's */
-	struct drain_sort sort;			   /* the drain thread's */
+	struct drain_batch batch;		   /* the drain thread's */
 
 	pthread_mutex_t sweep_lock; /* one sweep at a time */
 };

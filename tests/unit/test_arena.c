@@ -474,7 +474,7 @@ static void model_put(struct model *m, unsigned i)
 	struct unit u = m->held[i];
 
 	assert_true(stamped(m->arena, u));
-	uz_arena_put(m->arena, u.npages, u.number);
+	uz_arena_put(m->arena, u.npages, &u.number, 1);
 	m->used[u.npages][u.number] = false;
 	m->held[i] = m->held[--m->nheld];
 	m->pages -= u.npages;
@@ -732,7 +732,7 @@ static void test_limit_is_exact(void **state)
 	for (int64_t unit = 0; unit >= 0 && uz_now_ns() < end;) {
 		unit = uz_arena_get(t.arena, 1);
 		if (unit >= 0)
-			uz_arena_put(t.arena, 1, (uint32_t)unit);
+			uz_arena_put(t.arena, 1, &(uint32_t){(uint32_t)unit}, 1);
 		else
 			atomic_fetch_add(&t.complaints, 1);
 	}
@@ -788,7 +788,7 @@ static void *check_and_put(void *arg)
 
 		if (!stamped(g->arena, u))
 			g->complaints++;
-		uz_arena_put(g->arena, u.npages, u.number);
+		uz_arena_put(g->arena, u.npages, &u.number, 1);
 	}
 	return NULL;
 }

@@ -1005,7 +1005,7 @@ static void await_trimmed(struct trimmer *t)
 static void put_every(struct trimmer *t, unsigned from, unsigned step)
 {
 	for (unsigned i = from; i < UNITS; i += step)
-		uz_arena_put(t->arena, 1, t->units[i]);
+		uz_arena_put(t->arena, 1, &t->units[i], 1);
 }
 
 static void test_trim(void **state)

@@ -937,7 +937,7 @@ static void test_room_meanwhile(void **state)
 		usleep(100);
 	model_release(&m, 0);
 	while (n)
-		uz_arena_put(m.arena, npages, held[--n]);
+		uz_arena_put(m.arena, npages, &held[--n], 1);
 	pthread_join(thread, NULL);
 	assert_int_equal(w.err, 0);
 	assert_int_equal(uz_pool_check(m.pool), 0);
