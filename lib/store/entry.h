@@ -15,13 +15,14 @@
  *   bits 62-63: bits 3-61, as a number, modulo 3
  * - 7, damaged: nothing; reading such a slot is an error
  *
- * Objects other than raw pages end in the page's checksum, 4 bytes. It stands there and not in the
- * table so that publishing a page stays one 8-byte store, whatever instant the process dies at; and
- * it is bound to the slot's number, so that an entry that names another slot's object is found out.
- * What it can't tell is an older page of the same slot, whose memory is free but not yet used
- * again: the remainder does, whichever single bit of an entry is flipped to name that, as no power
- * of two is a multiple of 3. The word is also what is pushed to the deferred free: it says all that
- * freeing takes.
+ * Objects other than raw pages end in their checksum, 4 bytes. It stands there and not in the table
+ * so that publishing a page stays one 8-byte store, whatever instant the process dies at. It is
+ * that of the encoded bytes, a third as many as the page's: damage is found before a decoder sees
+ * it; and it is bound to the slot's number and the codec, so that an entry that names another
+ * slot's object, or another codec, is found out. What it can't tell is an older page of the same
+ * slot, whose memory is free but not yet used again: the remainder does, whichever single bit of an
+ * entry is flipped to name that, as no power of two is a multiple of 3. The word is also what is
+ * pushed to the deferred free: it says all that freeing takes.
  */
 #ifndef UZ_STORE_ENTRY_H
 #define UZ_STORE_ENTRY_H

@@ -76,7 +76,6 @@ struct uz_store {
 	size_t max_len; /* an encoding longer than this wins nothing: the page is stored raw */
 	struct uz_pool *pool;
 	struct uz_defer *defer;
-	struct uz_codec_ctx *verify; /* recovery's */
 	_Atomic uint64_t mem_limit;
 
 	struct uz_spin list_lock; /* guards workers and gone */
@@ -111,10 +110,9 @@ int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page);
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf);
 void uz_slot_discard(struct uz_worker *w, uint64_t slot);
 
-/* Whether the object that e names decodes to a page that was written to this slot. Where nothing
- * else has access to the table. */
-bool uz_slot_object_valid(struct uz_store *s, struct uz_codec_ctx *codec, uint64_t slot,
-			  uz_entry e);
+/* Whether what e names is an object that was written to this slot. Where nothing else has access to
+ * the table. */
+bool uz_slot_object_valid(struct uz_store *s, uint64_t slot, uz_entry e);
 
 /* --- entries that come and go --- */
 

@@ -26,9 +26,9 @@ static bool well_formed(uz_entry e)
 	return codec > UZ_CODEC_NONE && codec < UZ_CODEC_COUNT && uz_entry_sound(e);
 }
 
-/* verify: NULL, or what to verify the object with before it is claimed. -EEXIST: another entry has
- * claimed that memory. -EINVAL: damaged. */
-static int claim(struct uz_store *s, struct uz_codec_ctx *verify, uint64_t slot, uz_entry e)
+/* verify: the object, before it is claimed. -EEXIST: another entry has claimed that memory.
+ * -EINVAL: damaged. */
+static int claim(struct uz_store *s, bool verify, uint64_t slot, uz_entry e)
 {
 	if (!e || e == UZ_ENTRY_DAMAGED)
 		return 0;
@@ -39,13 +39,13 @@ static int claim(struct uz_store *s, struct uz_codec_ctx *verify, uint64_t slot,
 	/* No memory of the allocator's is spent on an offset beyond all that was ever used. */
 	if (!uz_arena_surveyed(s->config.arena, uz_entry_off(e)))
 		return -EINVAL;
-	if (verify && !uz_slot_object_valid(s, verify, slot, e))
+	if (verify && !uz_slot_object_valid(s, slot, e))
 		return -EINVAL;
 	return uz_pool_claim(s->pool, uz_entry_off(e), uz_entry_size(e));
 }
 
 /* Claim what the table names, and count it; clear locks; mark what is damaged. */
-static int claim_all(struct uz_store *s, struct uz_codec_ctx *verify)
+static int claim_all(struct uz_store *s, bool verify)
 {
 	for (uint64_t slot = 0; slot < s->nslots; slot++) {
 		uz_entry found = atomic_load_explicit(&s->table[slot], memory_order_relaxed);
@@ -77,7 +77,7 @@ static int claim_verified(struct uz_store *s)
 			atomic_store(&s->gone.n[i], 0);
 	}
 	uz_pool_reset(s->pool);
-	return claim_all(s, s->verify);
+	return claim_all(s, true);
 }
 
 int uz_store_recover(struct uz_store *s)
@@ -85,7 +85,7 @@ int uz_store_recover(struct uz_store *s)
 	int err;
 
 	uz_arena_survey(s->config.arena);
-	err = claim_all(s, NULL);
+	err = claim_all(s, false);
 	if (err == -EEXIST)
 		err = claim_verified(s);
 	if (!err)

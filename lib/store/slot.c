@@ -54,11 +54,12 @@ uz_entry uz_slot_detach(struct uz_store *s, uint64_t slot)
 /* --- checksums, each bound to its slot's number, so that one slot's content is wrong in another
  * --- */
 
-static uint32_t page_sum(uint64_t slot, const void *page)
+/* Of an object, as which codec's. */
+static uint32_t object_sum(uint64_t slot, enum uz_codec codec, const void *object, size_t len)
 {
 	/* Fibonacci hashing spreads the slot's number over all bits. */
-	return (uint32_t)XXH3_64bits(page, UZ_PAGE_SIZE) ^
-	       (uint32_t)(slot * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+	return (uint32_t)XXH3_64bits(object, len) ^
+	       (uint32_t)((slot << 3 | codec) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
 /* Of an inline word: UZ_INLINE_SUM_BITS. */
@@ -71,29 +72,53 @@ static uint32_t word_sum(uint64_t slot, uint64_t word)
 
 /* --- reading --- */
 
-/* Decode the object of an entry that is locked, or that nothing can change. *ret_sum is the stored
- * checksum. -EBADMSG: not decodable. */
-static int decode(struct uz_store *s, struct uz_codec_ctx *codec, uz_entry e, void *page,
-		  uint32_t *ret_sum)
+/* Where the object is of an entry that has one, or NULL if there can't be one. */
+static const unsigned char *find_object(struct uz_store *s, uz_entry e)
 {
 	uint64_t off = uz_entry_off(e);
-	size_t len = uz_entry_len(e);
-	const unsigned char *object;
 
 	if (!uz_entry_sound(e) || off + uz_entry_size(e) > uz_arena_data_size(s->config.arena))
-		return -EBADMSG;
-	object = uz_arena_ptr(s->config.arena, off);
-	if (uz_entry_codec(e) == UZ_CODEC_RAW)
-		*ret_sum = uz_entry_raw_sum(e);
+		return NULL;
+	return uz_arena_ptr(s->config.arena, off);
+}
+
+static bool object_valid(uint64_t slot, uz_entry e, const unsigned char *object)
+{
+	enum uz_codec codec = (enum uz_codec)uz_entry_codec(e);
+	size_t len = uz_entry_len(e);
+	uint32_t sum;
+
+	if (codec == UZ_CODEC_RAW)
+		sum = uz_entry_raw_sum(e);
 	else
-		memcpy(ret_sum, object + len, sizeof(*ret_sum));
-	return uz_codec_decode(codec, (enum uz_codec)uz_entry_codec(e), object, len, page);
+		memcpy(&sum, object + len, sizeof(sum));
+	return sum == object_sum(slot, codec, object, len);
+}
+
+bool uz_slot_object_valid(struct uz_store *s, uint64_t slot, uz_entry e)
+{
+	const unsigned char *object = find_object(s, e);
+
+	return object && object_valid(slot, e, object);
 }
 
 static int corrupt(struct uz_worker *w)
 {
 	count(&w->counters, N_CORRUPT, 1);
 	return -EIO;
+}
+
+/* The page of an entry that has an object, and is locked. */
+static int decode_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *page)
+{
+	const unsigned char *object = find_object(w->store, e);
+
+	/* What is damaged is not even decoded. */
+	if (!object || !object_valid(slot, e, object) ||
+	    uz_codec_decode(w->codec, (enum uz_codec)uz_entry_codec(e), object, uz_entry_len(e),
+			    page))
+		return corrupt(w);
+	return 0;
 }
 
 /* The page of an entry that names no object. */
@@ -112,16 +137,10 @@ static int fill_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *page)
 	return 0;
 }
 
-static int check_page(struct uz_worker *w, uint64_t slot, const void *page, int err, uint32_t sum)
-{
-	return !err && sum == page_sum(slot, page) ? 0 : corrupt(w);
-}
-
 static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 {
 	struct uz_store *s = w->store;
 	uz_entry e = atomic_load_explicit(&s->table[slot], memory_order_acquire);
-	uint32_t sum = 0;
 	int err;
 
 	if (!(e & UZ_ENTRY_LOCK) && !uz_entry_has_object(e))
@@ -131,17 +150,9 @@ static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 		uz_slot_unlock(s, slot, e);
 		return fill_page(w, slot, e, page);
 	}
-	err = decode(s, w->codec, e, page, &sum);
+	err = decode_page(w, slot, e, page);
 	uz_slot_unlock(s, slot, e);
-	return check_page(w, slot, page, err, sum);
-}
-
-bool uz_slot_object_valid(struct uz_store *s, struct uz_codec_ctx *codec, uint64_t slot, uz_entry e)
-{
-	unsigned char page[UZ_PAGE_SIZE];
-	uint32_t sum;
-
-	return decode(s, codec, e, page, &sum) == 0 && sum == page_sum(slot, page);
+	return err;
 }
 
 int uz_slot_read(struct uz_worker *w, uint64_t slot, size_t from, size_t len, void *buf)
@@ -169,65 +180,69 @@ static int alloc(struct uz_store *s, size_t size, uint64_t *ret_off)
 	return err ? -ENOSPC : 0;
 }
 
-/* Store what the codec made of the page in an object; *ret is the entry to publish. */
-static int make_entry(struct uz_worker *w, uint64_t slot, const void *page, enum uz_codec codec,
-		      size_t len, uz_entry *ret)
+static int alloc_raw(struct uz_store *s, uint64_t *ret_off)
+{
+	uint64_t off;
+	int err = alloc(s, UZ_PAGE_SIZE, &off);
+
+	if (err)
+		return err;
+	if (off >> UZ_PAGE_SHIFT >= UZ_RAW_PAGES) {
+		uz_pool_release(s->pool, off);
+		return -ENOSPC;
+	}
+	*ret_off = off;
+	return 0;
+}
+
+/* Encode the page, and have memory for the outcome, if it needs any. *ret is the entry to publish
+ * when the object has been copied to there: the page itself if it is raw, else w->object. */
+static int encode(struct uz_worker *w, uint64_t slot, const void *page, uz_entry *ret)
 {
 	struct uz_store *s = w->store;
-	uint32_t sum = page_sum(slot, page);
-	unsigned char *object;
-	uint64_t off;
+	enum uz_codec codec;
+	size_t len = uz_codec_encode(w->codec, page, w->object, s->max_len, &codec);
+	uint64_t word, off;
+	uint32_t sum;
 	int err;
 
 	if (codec == UZ_CODEC_RAW) {
-		err = alloc(s, UZ_PAGE_SIZE, &off);
-		if (err)
-			return err;
-		if (off >> UZ_PAGE_SHIFT >= UZ_RAW_PAGES) {
-			uz_pool_release(s->pool, off);
-			return -ENOSPC;
-		}
-		memcpy(uz_arena_ptr(s->config.arena, off), page, UZ_PAGE_SIZE);
-		*ret = uz_entry_raw(off, sum);
+		err = alloc_raw(s, &off);
+		if (!err)
+			*ret = uz_entry_raw(off, object_sum(slot, codec, page, len));
+		return err;
+	}
+	memcpy(&word, w->object, sizeof(word));
+	if (codec == UZ_CODEC_SAME && uz_word_fits_inline(word)) {
+		*ret = uz_entry_inline(word, word_sum(slot, word));
 		return 0;
 	}
 	err = alloc(s, len + UZ_SUM_SIZE, &off);
 	if (err)
 		return err;
-	object = uz_arena_ptr(s->config.arena, off);
-	memcpy(object, w->object, len);
-	memcpy(object + len, &sum, sizeof(sum));
+	sum = object_sum(slot, codec, w->object, len);
+	memcpy(w->object + len, &sum, sizeof(sum));
 	*ret = uz_entry_object(codec, off, len);
 	return 0;
 }
 
-/* Encode the page and store the outcome, not yet published. */
-static int encode(struct uz_worker *w, uint64_t slot, const void *page, uz_entry *ret)
+/* The slot is locked and held old; e is the encoded page's. Publish it, and let go of old.
+ *
+ * The copy comes as late as this, when the lock is taken, because most of its time is cache misses,
+ * and an atomic read-modify-write would wait for them all. Publishing is a plain store. */
+static void replace(struct uz_worker *w, uint64_t slot, uz_entry old, uz_entry e, const void *page)
 {
-	enum uz_codec codec;
-	size_t len = uz_codec_encode(w->codec, page, w->object, w->store->max_len, &codec);
+	bool raw = uz_entry_codec(e) == UZ_CODEC_RAW;
 
-	if (codec == UZ_CODEC_SAME) {
-		uint64_t word;
-
-		memcpy(&word, w->object, sizeof(word));
-		if (uz_word_fits_inline(word)) {
-			*ret = uz_entry_inline(word, word_sum(slot, word));
-			return 0;
-		}
-	}
-	return make_entry(w, slot, page, codec, len, ret);
-}
-
-/* The slot is locked and held old: publish e and let go of old. */
-static void replace(struct uz_worker *w, uint64_t slot, uz_entry old, uz_entry e)
-{
+	if (uz_entry_has_object(e))
+		memcpy(uz_arena_ptr(w->store->config.arena, uz_entry_off(e)),
+		       raw ? page : w->object, uz_entry_size(e));
 	UZ_CRASH(WRITE_COPIED);
 	uz_slot_unlock(w->store, slot, e);
 	UZ_CRASH(WRITE_PUBLISHED);
 	uz_count_entry(&w->counters, e, 1);
 	count(&w->counters, N_WRITES, 1);
-	if (uz_entry_codec(e) == UZ_CODEC_RAW)
+	if (raw)
 		count(&w->counters, N_HUGE_SINCE, 1);
 	uz_dispose(w, old);
 }
@@ -241,14 +256,13 @@ int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page)
 		count(&w->counters, N_FAILED_WRITES, 1);
 		return err;
 	}
-	replace(w, slot, uz_slot_lock(w->store, slot), e);
+	replace(w, slot, uz_slot_lock(w->store, slot), e, page);
 	return 0;
 }
 
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf)
 {
 	uz_entry old = uz_slot_lock(w->store, slot), e;
-	uint32_t sum = 0;
 	int err;
 
 	UZ_CRASH(SLOT_LOCKED);
@@ -256,12 +270,8 @@ int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, 
 		uz_slot_unlock(w->store, slot, old);
 		return 0;
 	}
-	if (uz_entry_has_object(old)) {
-		err = decode(w->store, w->codec, old, w->page, &sum);
-		err = check_page(w, slot, w->page, err, sum);
-	} else {
-		err = fill_page(w, slot, old, w->page);
-	}
+	err = uz_entry_has_object(old) ? decode_page(w, slot, old, w->page)
+				       : fill_page(w, slot, old, w->page);
 	if (!err) {
 		if (buf)
 			memcpy(w->page + from, buf, len);
@@ -274,7 +284,7 @@ int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, 
 		count(&w->counters, N_FAILED_WRITES, 1);
 		return err;
 	}
-	replace(w, slot, old, e);
+	replace(w, slot, old, e, w->page);
 	return 0;
 }
 

@@ -25,11 +25,8 @@ static int prepare(struct uz_store *s)
 		.max_age_ms = s->config.defer_age_ms,
 		.arena = s->config.arena,
 	};
-	int err;
+	int err = uz_pool_new(s->config.arena, &s->pool);
 
-	err = uz_codec_ctx_new(s->config.codec, s->config.level, &s->verify);
-	if (!err)
-		err = uz_pool_new(s->config.arena, &s->pool);
 	if (err)
 		return err;
 	s->max_len = uz_pool_huge_size(s->pool) - 1 - UZ_SUM_SIZE;
@@ -101,7 +98,6 @@ void uz_store_free(struct uz_store *s)
 	uz_arena_stop(s->config.arena); /* first: the refill thread tells s->defer of surplus */
 	uz_defer_free(s->defer);
 	uz_pool_free(s->pool);
-	uz_codec_ctx_free(s->verify);
 	pthread_mutex_destroy(&s->sweep_lock);
 	free(s);
 }
