@@ -70,6 +70,14 @@ static uint32_t word_sum(uint64_t slot, uint64_t word)
 	return (uint32_t)(XXH3_64bits(both, sizeof(both)) >> (64 - UZ_INLINE_SUM_BITS));
 }
 
+/* Objects have long left the caches when they are read, and so has free memory. All lines at once,
+ * so that the misses overlap. */
+static void prefetch(const unsigned char *object, size_t size)
+{
+	for (size_t i = 0; i < size; i += 64)
+		__builtin_prefetch(object + i);
+}
+
 /* --- reading --- */
 
 /* Where the object is of an entry that has one, or NULL if there can't be one. */
@@ -113,8 +121,11 @@ static int decode_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *pag
 {
 	const unsigned char *object = find_object(w->store, e);
 
+	if (!object)
+		return corrupt(w);
+	prefetch(object, uz_entry_size(e));
 	/* What is damaged is not even decoded. */
-	if (!object || !object_valid(slot, e, object) ||
+	if (!object_valid(slot, e, object) ||
 	    uz_codec_decode(w->codec, (enum uz_codec)uz_entry_codec(e), object, uz_entry_len(e),
 			    page))
 		return corrupt(w);
@@ -220,6 +231,7 @@ static int encode(struct uz_worker *w, uint64_t slot, const void *page, uz_entry
 	err = alloc(s, len + UZ_SUM_SIZE, &off);
 	if (err)
 		return err;
+	prefetch(uz_arena_ptr(s->config.arena, off), len + UZ_SUM_SIZE);
 	sum = object_sum(slot, codec, w->object, len);
 	memcpy(w->object + len, &sum, sizeof(sum));
 	*ret = uz_entry_object(codec, off, len);
@@ -250,8 +262,10 @@ static void replace(struct uz_worker *w, uint64_t slot, uz_entry old, uz_entry e
 int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page)
 {
 	uz_entry e;
-	int err = encode(w, slot, page, &e);
+	int err;
 
+	__builtin_prefetch(&w->store->table[slot]);
+	err = encode(w, slot, page, &e);
 	if (err) {
 		count(&w->counters, N_FAILED_WRITES, 1);
 		return err;
