@@ -57,6 +57,7 @@ void metrics_show(struct control *c, char *text, size_t size)
 		 st.meta_bytes},
 		{"compacted_pages", "pages", true, "Pages freed by compaction.",
 		 st.pages_compacted},
+		{"compaction_moved_bytes", "bytes", true, "Bytes moved for that.", st.moved_bytes},
 		{"read_pages", "pages", true, "Pages read.", st.reads},
 		{"written_pages", "pages", true, "Pages written.", st.writes},
 		{"freed_pages", "pages", true, "Pages freed by discards.", st.notify_free},

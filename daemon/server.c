@@ -78,6 +78,7 @@ static int prepare_store(struct server *s)
 		.level = c->level,
 		.mem_limit = c->mem_limit,
 		.reserve = c->reserve,
+		.compact = true,
 		.deferred = c->deferred,
 		.defer_spares = c->deferred_pool,
 		.defer_age_ms = c->deferred_age,

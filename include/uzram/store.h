@@ -37,6 +37,7 @@ struct uz_store_config {
 	int level;
 	uint64_t mem_limit; /* bytes of data memory; 0: none */
 	uint64_t reserve;   /* bytes of data memory kept populated beyond what is used */
+	bool compact;	    /* by itself, when there is enough to win */
 	bool deferred;	    /* free through the drain thread; else on the path of the overwrite or
 			       discard */
 	unsigned defer_spares; /* buffers, of UZ_DEFER_BUF_SIZE bytes, >= 1 */
@@ -51,13 +52,14 @@ struct uz_store_stat {
 	uint64_t huge_pages;	   /* incompressible, stored as they are */
 	uint64_t huge_pages_since; /* ... ever written */
 	/* Memory, bytes. */
-	uint64_t mem_used;     /* in zspages */
-	uint64_t mem_used_max; /* the most mem_used has been */
-	uint64_t mem_limit;    /* 0: none */
-	uint64_t mem_ready;    /* the reserve: populated, free */
-	uint64_t table_bytes;  /* slot table and superblock */
-	uint64_t meta_bytes;   /* allocator state */
-	uint64_t pages_compacted;
+	uint64_t mem_used;	  /* in zspages */
+	uint64_t mem_used_max;	  /* the most mem_used has been */
+	uint64_t mem_limit;	  /* 0: none */
+	uint64_t mem_ready;	  /* the reserve: populated, free */
+	uint64_t table_bytes;	  /* slot table and superblock */
+	uint64_t meta_bytes;	  /* allocator state */
+	uint64_t pages_compacted; /* freed by compaction */
+	uint64_t moved_bytes;	  /* ... at this cost */
 	/* Requests, pages. */
 	uint64_t reads, writes;
 	uint64_t failed_reads, failed_writes;

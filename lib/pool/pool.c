@@ -354,6 +354,7 @@ void uz_pool_stat(struct uz_pool *p, struct uz_pool_stat *ret)
 		st.object_bytes += c->inuse * c->size;
 		st.zspages += c->zspages;
 		st.pages += c->zspages * c->npages;
+		st.slack_pages += (c->zspages * c->objects - c->inuse) / c->objects * c->npages;
 		uz_spin_unlock(&c->lock);
 	}
 	*ret = st;

@@ -37,6 +37,7 @@ struct uz_pool_stat {
 	uint64_t object_bytes; /* ... in bytes of their classes */
 	uint64_t zspages;
 	uint64_t pages;		  /* in zspages */
+	uint64_t slack_pages;	  /* ... of which compaction can free so many */
 	uint64_t pages_compacted; /* pages freed by compaction since the start */
 };
 

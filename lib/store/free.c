@@ -37,6 +37,8 @@ void uz_dispose(struct uz_worker *w, uz_entry e)
 		count(&w->counters, N_PUSHED_BYTES, (int64_t)uz_entry_len(e));
 	} else if (uz_pool_release(w->store->pool, uz_entry_off(e))) {
 		count(&w->counters, N_CORRUPT, 1);
+	} else {
+		uz_sweeper_freed(w->store, uz_entry_len(e));
 	}
 }
 
@@ -81,6 +83,7 @@ static void free_batch(void *context)
 		from = to;
 	}
 	atomic_fetch_add_explicit(&s->drained_bytes, batch->bytes, memory_order_relaxed);
+	uz_sweeper_freed(s, batch->bytes);
 	atomic_fetch_add_explicit(&s->bad_frees, bad, memory_order_relaxed);
 	batch->count = 0;
 	batch->bytes = 0;

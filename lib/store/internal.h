@@ -86,6 +86,13 @@ struct uz_store {
 	struct drain_batch batch;		   /* the drain thread's */
 
 	pthread_mutex_t sweep_lock; /* one sweep at a time */
+	_Atomic uint64_t moved_bytes;
+	pthread_t sweeper;
+	bool sweeper_running;
+	atomic_bool sweep_stop;
+	_Atomic uint32_t sweep_kick; /* what the sweeper sleeps on; 0: it has not been let go yet */
+	_Atomic uint64_t freed_bytes; /* ... of objects, since the start */
+	_Atomic uint64_t sweep_at;    /* the freed_bytes at which the sweeper is to look */
 };
 
 static inline void count(struct counters *c, enum counter i, int64_t by)
@@ -123,6 +130,16 @@ void uz_count_entry(struct counters *c, uz_entry e, int by);
 void uz_dispose(struct uz_worker *w, uz_entry e);
 
 extern const struct uz_defer_ops uz_store_defer_ops;
+
+/* --- the sweeper's thread --- */
+
+/* Make it; it does nothing until it is kicked for the first time. -ENOMEM, -EAGAIN. */
+int uz_sweeper_start(struct uz_store *s);
+void uz_sweeper_stop(struct uz_store *s);
+/* Have it see whether there is something to do. */
+void uz_sweeper_kick(struct uz_store *s);
+/* Objects of so many bytes have been freed. Kicks it now and then. */
+void uz_sweeper_freed(struct uz_store *s, uint64_t bytes);
 
 /* Rebuild pool and statistics from the slot table. */
 int uz_store_recover(struct uz_store *s);

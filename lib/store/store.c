@@ -31,7 +31,9 @@ static int prepare(struct uz_store *s)
 		return err;
 	s->max_len = uz_pool_huge_size(s->pool) - 1 - UZ_SUM_SIZE;
 	err = uz_defer_new(&defer, &s->defer);
-	return err ? err : uz_arena_prepare(s->config.arena);
+	if (!err)
+		err = uz_arena_prepare(s->config.arena);
+	return err || !s->config.compact ? err : uz_sweeper_start(s);
 }
 
 int uz_store_prepare(const struct uz_store_config *config, struct uz_store **ret)
@@ -71,7 +73,10 @@ int uz_store_start(struct uz_store *s, bool wait)
 	if (err)
 		return err;
 	uz_store_set_limit(s, s->config.mem_limit);
-	return uz_arena_start(s->config.arena, s->config.reserve, wait, on_surplus, s);
+	err = uz_arena_start(s->config.arena, s->config.reserve, wait, on_surplus, s);
+	if (!err)
+		uz_sweeper_kick(s);
+	return err;
 }
 
 int uz_store_new(const struct uz_store_config *config, struct uz_store **ret)
@@ -95,6 +100,7 @@ void uz_store_free(struct uz_store *s)
 	if (!s)
 		return;
 	assert(!s->workers);
+	uz_sweeper_stop(s);
 	uz_arena_stop(s->config.arena); /* first: the refill thread tells s->defer of surplus */
 	uz_defer_free(s->defer);
 	uz_pool_free(s->pool);
@@ -221,6 +227,7 @@ static void stat_memory(struct uz_store *s, struct uz_store_stat *st)
 	st->meta_bytes = arena.meta_bytes;
 	st->reserve_dry = arena.dry;
 	st->pages_compacted = pool.pages_compacted;
+	st->moved_bytes = atomic_load_explicit(&s->moved_bytes, memory_order_relaxed);
 }
 
 void uz_store_stat(struct uz_store *s, struct uz_store_stat *ret)

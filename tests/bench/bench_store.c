@@ -46,6 +46,7 @@ void device_open(const struct bench *b, uint64_t nslots, struct device *ret)
 		.codec = b->codec,
 		.level = b->level,
 		.reserve = 16 << 20,
+		.compact = true,
 		.deferred = true,
 		.defer_spares = 64,
 		.defer_age_ms = 10,

@@ -5,6 +5,7 @@
 #include "store_fixture.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 /* --- arguments --- */
 
@@ -409,6 +410,34 @@ static void test_compact(void **state)
 	assert_int_equal(uz_store_compact(store), 0);
 }
 
+/* When a quarter of a store is left, scattered, it closes up without being told; and then it
+ * rests. */
+static void test_compact_by_itself(void **state)
+{
+	struct uz_store_stat st;
+	uint64_t patience = 10000;
+
+	close_store();
+	config.compact = true;
+	config.defer_age_ms = 1;
+	open_store();
+	for (uint64_t slot = 0; slot < SLOTS; slot++)
+		put_page(slot, PAGE_TEXT, slot);
+	for (uint64_t slot = 0; slot < SLOTS; slot++) {
+		if (slot % 4)
+			assert_int_equal(uz_discard(worker, slot * PAGE, PAGE), 0);
+	}
+	do {
+		usleep(1000);
+		st = get_stat();
+	} while (st.mem_used > st.compr_bytes + (512 << 10) && --patience);
+	assert_true(patience > 0);
+	assert_true(st.pages_compacted > 0);
+	assert_true(st.moved_bytes > 0);
+	for (uint64_t slot = 0; slot < SLOTS; slot++)
+		assert_page(slot, slot % 4 ? PAGE_ZERO : PAGE_TEXT, slot);
+}
+
 static void test_two_stores(void **state)
 {
 	struct uz_store_config other_config = config;
@@ -453,6 +482,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_statistics_of_workers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_max, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compact, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_compact_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_stores, setup, teardown),
 	};
 
