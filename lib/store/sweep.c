@@ -113,8 +113,10 @@ static void *sweeper_main(void *arg)
 
 int uz_sweeper_start(struct uz_store *s)
 {
-	int err = uz_thread_start(&s->sweeper, sweeper_main, s);
+	int err;
 
+	atomic_store(&s->sweep_stop, false);
+	err = uz_thread_start(&s->sweeper, sweeper_main, s);
 	s->sweeper_running = !err;
 	return err;
 }
@@ -132,6 +134,7 @@ void uz_sweeper_stop(struct uz_store *s)
 	atomic_store(&s->sweep_stop, true);
 	uz_sweeper_kick(s);
 	pthread_join(s->sweeper, NULL);
+	s->sweeper_running = false;
 }
 
 void uz_sweeper_freed(struct uz_store *s, uint64_t bytes)

@@ -67,7 +67,6 @@ struct uz_store *store_new(const struct options *o, struct uz_arena *arena)
 		.codec = o->codec,
 		.level = uz_codec_info(o->codec)->level_default,
 		.reserve = 1 << 20,
-		.compact = true,
 		.deferred = o->deferred,
 		.defer_spares = 2,
 		.defer_age_ms = 5,
@@ -196,12 +195,15 @@ static void run_epoch(struct model *m)
 	m->limited = rng_below(&m->rng, 3) == 0;
 	atomic_store(&m->epoch_over, false);
 	CHECK(!pthread_create(&compactor, NULL, compact, m), "no thread");
+	CHECK(!uz_sweeper_start(m->store), "no sweeper");
+	uz_sweeper_kick(m->store);
 	for (unsigned i = 0; i < m->options->threads; i++)
 		CHECK(!pthread_create(&workers[i], NULL, work, &m->threads[i]), "no thread");
 	for (unsigned i = 0; i < m->options->threads; i++)
 		pthread_join(workers[i], NULL);
 	atomic_store(&m->epoch_over, true);
 	pthread_join(compactor, NULL);
+	uz_sweeper_stop(m->store);
 	uz_store_set_limit(m->store, 0);
 }
 
