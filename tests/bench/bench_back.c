@@ -16,7 +16,8 @@
 #define SERVED_SHARE 16 /* one slot of so many, the first ones, is served */
 #define ROUNDS	     3
 #define GOAL	     0.98
-#define WAIT_MS	     10000
+#define WAIT_MS	     3000
+#define SETTLE_MS    200
 #define POLL_US	     2000
 
 struct back {
@@ -90,10 +91,10 @@ static void run(struct back *k, uint64_t mib)
 	device_open(k->b, (mib << 20) / UZ_PAGE_SIZE, &k->dev);
 	k->served = k->dev.nslots / SERVED_SHARE;
 	write_range(k, 0, k->served);
-	device_settle(&k->dev, &st);
+	device_settle(&k->dev, SETTLE_MS, &st);
 	served = device_blocks(&k->dev);
 	write_range(k, k->served, k->dev.nslots);
-	device_settle(&k->dev, &st);
+	device_settle(&k->dev, SETTLE_MS, &st);
 	full = device_blocks(&k->dev);
 	atomic_store(&k->stop, false);
 	if (pthread_create(&server, NULL, serve, k))

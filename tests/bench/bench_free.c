@@ -20,8 +20,7 @@
 
 #include "base/futex.h"
 #include "bench/figures.h"
-#include "model/pages.h"
-#include "store/internal.h"
+#include "bench/objects.h"
 
 #define ROUNDS	     9 /* that count; one more comes before them */
 #define STORE_MIB    256
@@ -31,8 +30,7 @@
 #define COLD_LOTS    8	 /* a round */
 #define SINGLES	     (16 * LOT)
 #define CACHE_BYTES  (64u << 20) /* more than there is cache */
-#define THREADS_MAX  8
-#define WAKES	     20 /* a round */
+#define WAKES	     20		 /* a round */
 
 enum arm { SYNC, SYNC_RUNS, PUSH, ARMS };
 
@@ -45,13 +43,7 @@ struct series {
 };
 
 struct bench {
-	uint64_t nslots;
-	struct uz_arena *arena;
-	struct uz_store *store;
-	struct uz_worker *workers[THREADS_MAX];
-	uint64_t *order;	  /* the slots, shuffled */
-	uz_entry *by_slot;	  /* what was detached from them */
-	uz_entry *entries;	  /* the same, in the order in which they are freed */
+	struct objects o;
 	unsigned char *cache;	  /* memory of other work */
 	double tick_ns, timer_ns; /* of a tick; what it costs to read them twice */
 	double stopwatch_ns;	  /* what a stopwatch costs */
@@ -115,94 +107,6 @@ static void calibrate(struct bench *b)
 	free(stopwatch.ns);
 }
 
-/* --- the store --- */
-
-static void open_bench(struct bench *b, uint64_t size)
-{
-	struct uz_store_config config = {
-		.codec = UZ_CODEC_LZ4,
-		.level = 1,
-		.reserve = 4 * size, /* so that nothing is given back in between, and timed */
-		.deferred = true,
-		.defer_spares = (unsigned)(size / UZ_PAGE_SIZE / LOT) + THREADS_MAX,
-		.defer_age_ms = 1000,
-	};
-
-	if (uz_arena_new(size, &config.arena) || uz_store_new(&config, &b->store))
-		die("can't make a store");
-	for (unsigned i = 0; i < THREADS_MAX; i++) {
-		if (uz_worker_new(b->store, &b->workers[i]))
-			die("can't make a worker");
-	}
-	b->arena = config.arena;
-	b->nslots = size / UZ_PAGE_SIZE;
-	b->order = calloc(b->nslots, sizeof(*b->order));
-	b->by_slot = calloc(b->nslots, sizeof(*b->by_slot));
-	b->entries = calloc(b->nslots, sizeof(*b->entries));
-	b->cache = malloc(CACHE_BYTES);
-	if (!b->order || !b->by_slot || !b->entries || !b->cache)
-		die("no memory");
-	memset(b->cache, 1, CACHE_BYTES);
-}
-
-/* What lz4 makes 600 to 2200 bytes of: 3 to 1, in many size classes. */
-static void fill_page(unsigned char *page, struct rng *rng)
-{
-	size_t noise = 600 + rng_below(rng, 1600);
-
-	page_fill(page, PAGE_RANDOM, rng);
-	memset(page + noise, 0, UZ_PAGE_SIZE - noise);
-}
-
-/* Write all pages and detach them. Returns their bytes. */
-static uint64_t write_pages(struct bench *b)
-{
-	static unsigned char page[UZ_PAGE_SIZE];
-	struct rng rng;
-	struct uz_store_stat st;
-
-	rng_init(&rng, 1, 0);
-	for (uint64_t i = 0; i < b->nslots; i++) {
-		uint64_t j = rng_below(&rng, i + 1);
-
-		b->order[i] = b->order[j];
-		b->order[j] = i;
-	}
-	for (uint64_t slot = 0; slot < b->nslots; slot++) {
-		fill_page(page, &rng);
-		if (uz_write(b->workers[0], slot * UZ_PAGE_SIZE, UZ_PAGE_SIZE, page))
-			die("a write failed");
-	}
-	uz_store_stat(b->store, &st);
-	for (uint64_t slot = 0; slot < b->nslots; slot++)
-		b->by_slot[slot] = uz_slot_detach(b->store, slot);
-	for (uint64_t i = 0; i < b->nslots; i++)
-		b->entries[i] = b->by_slot[b->order[i]];
-	return st.compr_bytes;
-}
-
-/* Everything has been freed: allocate and fill objects of the same sizes anew. */
-static void refill(struct bench *b)
-{
-	struct uz_pool_stat st;
-
-	uz_store_flush(b->store);
-	uz_pool_stat(b->store->pool, &st);
-	if (st.objects)
-		die("objects are left");
-	for (uint64_t slot = 0; slot < b->nslots; slot++) {
-		uint64_t off;
-		uz_entry *e = &b->by_slot[slot];
-
-		if (uz_pool_alloc(b->store->pool, uz_entry_size(*e), &off))
-			die("no memory for an object");
-		memset(uz_arena_ptr(b->arena, off), 1, uz_entry_size(*e));
-		*e = uz_entry_moved(*e, off);
-	}
-	for (uint64_t i = 0; i < b->nslots; i++)
-		b->entries[i] = b->by_slot[b->order[i]];
-}
-
 /* --- the arms --- */
 
 static unsigned class_of(const struct uz_store *s, uz_entry e)
@@ -249,7 +153,7 @@ static double time_lot(struct bench *b, enum arm arm, const uz_entry *e)
 {
 	struct stopwatch start = stopwatch_now(), sum = {0};
 
-	free_some(arm, b->workers[0], e, LOT);
+	free_some(arm, b->o.workers[0], e, LOT);
 	stopwatch_add(&sum, &start);
 	return ((double)sum.cpu_ns - b->stopwatch_ns) / LOT;
 }
@@ -259,7 +163,7 @@ static double time_single(struct bench *b, enum arm arm, const uz_entry *e)
 	uint64_t start = ticks();
 	double ns;
 
-	free_some(arm, b->workers[0], e, 1);
+	free_some(arm, b->o.workers[0], e, 1);
 	ns = (double)(ticks() - start) * b->tick_ns - b->timer_ns;
 	return ns > 0 ? ns : 0;
 }
@@ -282,17 +186,17 @@ static void run_arm(struct bench *b, enum arm arm)
 	const char *name = arm_names[arm];
 	uint64_t i = 0;
 
-	refill(b);
+	objects_renew(&b->o);
 	for (; i < COLD_LOTS * LOT; i += LOT) {
 		fill_caches(b);
-		add(&cold, time_lot(b, arm, b->entries + i));
+		add(&cold, time_lot(b, arm, b->o.entries + i));
 	}
 	for (unsigned n = 0; arm != SYNC_RUNS && n < SINGLES; n++)
-		add(&single, time_single(b, arm, b->entries + i++));
-	for (; i + LOT <= b->nslots; i += LOT)
-		add(&lot, time_lot(b, arm, b->entries + i));
-	for (; i < b->nslots; i++)
-		free_some(arm, b->workers[0], b->entries + i, 1);
+		add(&single, time_single(b, arm, b->o.entries + i++));
+	for (; i + LOT <= b->o.count; i += LOT)
+		add(&lot, time_lot(b, arm, b->o.entries + i));
+	for (; i < b->o.count; i++)
+		free_some(arm, b->o.workers[0], b->o.entries + i, 1);
 	figure(b, name, quantile(&lot, 0.5), "median, CPU time");
 	figure(b, name, quantile(&cold, 0.5), "median, caches cold, CPU time");
 	if (single.count) {
@@ -363,20 +267,20 @@ static void *free_part(void *arg)
 /* CPU time of the callers together. */
 static uint64_t run_parts(struct bench *b, enum arm arm, unsigned nthreads)
 {
-	pthread_t threads[THREADS_MAX];
-	struct part parts[THREADS_MAX];
+	pthread_t threads[OBJECTS_WORKERS];
+	struct part parts[OBJECTS_WORKERS];
 	pthread_barrier_t start;
 	uint64_t total = 0;
 
 	pthread_barrier_init(&start, NULL, nthreads);
 	for (unsigned i = 0; i < nthreads; i++) {
-		uint64_t from = b->nslots * i / nthreads;
+		uint64_t from = b->o.count * i / nthreads;
 
 		parts[i] = (struct part){
 			.arm = arm,
-			.worker = b->workers[i],
-			.entries = b->entries + from,
-			.count = b->nslots * (i + 1) / nthreads - from,
+			.worker = b->o.workers[i],
+			.entries = b->o.entries + from,
+			.count = b->o.count * (i + 1) / nthreads - from,
 			.start = &start,
 		};
 		if (pthread_create(&threads[i], NULL, free_part, &parts[i]))
@@ -397,17 +301,17 @@ static void run_threads(struct bench *b, enum arm arm, unsigned nthreads)
 	uint64_t process, callers;
 	char what[64];
 
-	refill(b);
+	objects_renew(&b->o);
 	snprintf(what, sizeof(what), "CPU time, %u thread%s", nthreads, nthreads > 1 ? "s" : "");
 	start = stopwatch_now();
 	process = process_cpu_ns();
 	callers = run_parts(b, arm, nthreads);
-	uz_store_flush(b->store);
+	uz_store_flush(b->o.store);
 	process = process_cpu_ns() - process;
 	stopwatch_add(&self, &start);
-	figure(b, arm_names[arm], (double)callers / (double)b->nslots, what);
+	figure(b, arm_names[arm], (double)callers / (double)b->o.count, what);
 	if (arm == PUSH)
-		figure(b, "drain", (double)(process - callers - self.cpu_ns) / (double)b->nslots,
+		figure(b, "drain", (double)(process - callers - self.cpu_ns) / (double)b->o.count,
 		       what);
 }
 
@@ -418,7 +322,7 @@ static void run_round(struct bench *b, unsigned round)
 	b->warm = round > 0;
 	for (unsigned i = 0; i < ARMS; i++)
 		run_arm(b, (first + i) % ARMS);
-	for (unsigned n = 1; n <= THREADS_MAX; n *= 2) {
+	for (unsigned n = 1; n <= OBJECTS_WORKERS; n *= 2) {
 		for (unsigned i = 0; i < ARMS; i++)
 			run_threads(b, (first + i) % ARMS, n);
 	}
@@ -429,26 +333,26 @@ int main(int argc, char **argv)
 {
 	bool quick = argc == 2 && strcmp(argv[1], "--quick") == 0;
 	static struct bench b;
-	uint64_t bytes;
 
 	if (argc > 1 && !quick) {
 		fprintf(stderr, "usage: bench_free [--quick]\n");
 		return 2;
 	}
 	calibrate(&b);
-	open_bench(&b, (uint64_t)(quick ? QUICK_MIB : STORE_MIB) << 20);
-	bytes = write_pages(&b);
-	printf("{\"corpus\":\"random\", \"pages\":%llu}\n", (unsigned long long)b.nslots);
-	progress("%llu objects, %llu MiB", (unsigned long long)b.nslots,
-		 (unsigned long long)bytes >> 20);
-	for (uint64_t i = 0; i < b.nslots; i += LOT)
-		free_some(SYNC, b.workers[0], b.entries + i, LOT);
+	b.cache = malloc(CACHE_BYTES);
+	if (!b.cache)
+		die("no memory");
+	memset(b.cache, 1, CACHE_BYTES);
+	objects_open(&b.o, (uint64_t)(quick ? QUICK_MIB : STORE_MIB) << 20);
+	printf("{\"corpus\":\"random\", \"pages\":%llu}\n", (unsigned long long)b.o.count);
+	progress("%llu objects, %llu MiB", (unsigned long long)b.o.count,
+		 (unsigned long long)b.o.bytes >> 20);
+	for (uint64_t i = 0; i < b.o.count; i += LOT)
+		free_some(SYNC, b.o.workers[0], b.o.entries + i, LOT);
 	for (unsigned round = 0; round <= (quick ? QUICK_ROUNDS : ROUNDS); round++)
 		run_round(&b, round);
 	figures_print();
-	for (unsigned i = 0; i < THREADS_MAX; i++)
-		uz_worker_free(b.workers[i]);
-	uz_store_free(b.store);
-	uz_arena_free(b.arena);
+	objects_close(&b.o);
+	free(b.cache);
 	return EXIT_SUCCESS;
 }

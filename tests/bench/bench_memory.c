@@ -20,9 +20,10 @@
 #include "model/pages.h"
 #include "store/internal.h"
 
-#define CHURNS	      10
-#define SETTLE_MS     500 /* without change, and memory has settled */
-#define SETTLE_MAX_MS 10000
+#define CHURNS	     10
+#define ROUNDS	     3
+#define QUICK_ROUNDS 2
+#define SETTLE_MS    1000 /* what a store does by itself has its time */
 
 struct memory {
 	const struct bench *b;
@@ -68,7 +69,7 @@ static void measure(struct memory *m, const char *stage)
 
 	if (m->compact)
 		uz_store_compact(m->dev.store);
-	device_settle(&m->dev, &st);
+	device_settle(&m->dev, m->compact ? 0 : SETTLE_MS, &st);
 	all = st.mem_used + st.table_bytes + st.meta_bytes +
 	      (m->dev.store->config.defer_spares + 1) * UZ_DEFER_BUF_SIZE;
 	if (m->compact) {
@@ -184,7 +185,7 @@ void bench_memory(const struct bench *b)
 
 	for (unsigned i = 0; i < (b->quick ? 1 : 2); i++) {
 		m.mib = sizes[i];
-		for (unsigned round = 0; round < 3; round++) {
+		for (unsigned round = 0; round < (b->quick ? QUICK_ROUNDS : ROUNDS); round++) {
 			run(&m, round, false);
 			run(&m, round, true);
 		}

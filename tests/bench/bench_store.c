@@ -86,17 +86,19 @@ void device_discard(struct device *d)
 	uz_store_flush(d->store);
 }
 
-void device_settle(struct device *d, struct uz_store_stat *ret)
+void device_settle(struct device *d, unsigned ms, struct uz_store_stat *ret)
 {
 	uint64_t used = 0, start = uz_now_ns(), since = start, now = start;
 
 	uz_store_flush(d->store);
-	while (now - since < SETTLE_MS * UZ_NSEC_PER_MSEC &&
-	       now - start < SETTLE_MAX_MS * UZ_NSEC_PER_MSEC) {
+	for (;;) {
 		uz_store_stat(d->store, ret);
 		if (ret->mem_used + ret->mem_ready != used)
 			since = now;
 		used = ret->mem_used + ret->mem_ready;
+		if (now - since >= ms * UZ_NSEC_PER_MSEC ||
+		    now - start >= SETTLE_MAX_MS * UZ_NSEC_PER_MSEC)
+			return;
 		usleep(10000);
 		now = uz_now_ns();
 	}
@@ -186,7 +188,7 @@ int main(int argc, char **argv)
 	};
 	const char *codec = "lz4", *level = NULL, *only = NULL;
 	char *corpus = default_corpus();
-	struct bench b = {0};
+	struct bench b = {.rounds = 5};
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -214,7 +216,6 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		usage();
 	set_codec(&b, codec, level);
-	b.rounds = b.quick ? 5 : 9;
 	sample_load(&b.sample, corpus, b.quick ? QUICK_BYTES : UINT64_MAX);
 	free(corpus);
 	printf("{\"corpus\":\"%s\", \"pages\":%llu, \"codec\":\"%s\", \"quick\":%s}\n",

@@ -37,8 +37,9 @@ void device_read(struct uz_worker *w, uint64_t slot, void *page);
 /* Everything, until all has been freed. */
 void device_discard(struct device *d);
 
-/* Wait until all has been freed and the memory in use has stopped changing. */
-void device_settle(struct device *d, struct uz_store_stat *ret);
+/* Wait until all has been freed and the memory in use and in the reserve hasn't changed for some
+ * time, at most ten seconds. */
+void device_settle(struct device *d, unsigned ms, struct uz_store_stat *ret);
 /* What the kernel has allocated of the arena's file, bytes. */
 uint64_t device_blocks(const struct device *d);
 
