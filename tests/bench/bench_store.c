@@ -22,7 +22,8 @@
 #include "base/futex.h"
 #include "model/pages.h"
 
-#define QUICK_BYTES   (UINT64_C(64) << 20)
+#define QUICK_PAGES   16384 /* 64 MiB */
+#define ALL_PAGES     (UZ_DISKSIZE_MAX / UZ_PAGE_SIZE)
 #define SETTLE_MS     200 /* without a change */
 #define SETTLE_MAX_MS 10000
 
@@ -216,7 +217,7 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		usage();
 	set_codec(&b, codec, level);
-	sample_load(&b.sample, corpus, b.quick ? QUICK_BYTES : UINT64_MAX);
+	sample_load(&b.sample, corpus, b.quick ? QUICK_PAGES : ALL_PAGES);
 	free(corpus);
 	printf("{\"corpus\":\"%s\", \"pages\":%llu, \"codec\":\"%s\", \"quick\":%s}\n",
 	       b.sample.name, (unsigned long long)b.sample.npages, b.codec_name,

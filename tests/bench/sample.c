@@ -85,7 +85,7 @@ static char *corpus_name(const char *dir)
 	return name ? name : strdup(strrchr(dir, '/') ? strrchr(dir, '/') + 1 : dir);
 }
 
-void sample_load(struct sample *s, const char *dir, uint64_t max_bytes)
+void sample_load(struct sample *s, const char *dir, uint64_t max_pages)
 {
 	uint64_t total = 0, step;
 	char *pattern;
@@ -98,7 +98,7 @@ void sample_load(struct sample *s, const char *dir, uint64_t max_bytes)
 	free(pattern);
 	for (size_t i = 0; i < files.gl_pathc; i++)
 		total += file_pages(files.gl_pathv[i]);
-	step = (total * UZ_PAGE_SIZE + max_bytes - 1) / max_bytes;
+	step = (total + max_pages - 1) / max_pages;
 	s->nfiles = (unsigned)files.gl_pathc;
 	for (unsigned i = 0; i < s->nfiles; i++)
 		s->first[i + 1] = s->first[i] + taken(file_pages(files.gl_pathv[i]), step);

@@ -19,9 +19,9 @@ struct sample {
 	uint64_t first[SAMPLE_FILES_MAX + 1];
 };
 
-/* Load the corpus in dir, or every n-th run of its pages, of all files alike, about max_bytes
+/* Load the corpus in dir, or every n-th run of its pages, of all files alike, about max_pages
  * together. Exits if it can't. */
-void sample_load(struct sample *s, const char *dir, uint64_t max_bytes);
+void sample_load(struct sample *s, const char *dir, uint64_t max_pages);
 void sample_free(struct sample *s);
 
 /* Page i modulo their number. */
