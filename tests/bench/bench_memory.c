@@ -4,7 +4,8 @@
  * just been filled; after churn (ten times half of the pages, at random, are discarded or
  * overwritten by others, and the holes filled); when half of the pages have then been overwritten
  * by those of one program, whose sizes are others; and when half of all pages, at random, are
- * discarded. A store that is left to itself, and one that is told to compact after each of these.
+ * discarded. A store that is left to itself, which compacts when it thinks that worth while, and
+ * one that is told to compact after each of these.
  *
  * "uzram" counts everything but the reserve: zspages, slot table, allocator state, buffers of the
  * deferred free. The table's size is the device's, which here is just as large as what is stored.
@@ -84,6 +85,16 @@ static void measure(struct memory *m, const char *stage)
 	    &st, stage);
 }
 
+/* Pages of all programs, however small the store is. */
+static void fill(struct memory *m)
+{
+	uint64_t step = m->b->sample.npages / m->dev.nslots;
+
+	for (uint64_t slot = 0; slot < m->dev.nslots; slot++)
+		device_write(m->dev.worker, slot,
+			     sample_page(&m->b->sample, step ? slot * step : slot));
+}
+
 static void write_any(struct memory *m, uint64_t slot)
 {
 	device_write(m->dev.worker, slot, sample_page(&m->b->sample, rng_next(&m->rng)));
@@ -131,14 +142,26 @@ static void halve(struct memory *m)
 	free(order);
 }
 
+/* What all the compacting has cost, of a store that is left to itself. */
+static void add_cost(struct memory *m)
+{
+	struct uz_store_stat st;
+
+	uz_store_stat(m->dev.store, &st);
+	if (!m->compact && st.pages_compacted)
+		figure_add("uzram", "bytes moved/byte won", LOWER,
+			   (double)st.moved_bytes / (double)(st.pages_compacted << UZ_PAGE_SHIFT),
+			   "compaction, %llu MiB, %s, all of the above", (unsigned long long)m->mib,
+			   m->b->codec_name);
+}
+
 static void run(struct memory *m, unsigned round, bool compact)
 {
 	m->compact = compact;
 	m->private_before = private_bytes();
 	rng_init(&m->rng, 1, round);
 	device_open(m->b, (m->mib << 20) / UZ_PAGE_SIZE, &m->dev);
-	for (uint64_t slot = 0; slot < m->dev.nslots; slot++)
-		device_write(m->dev.worker, slot, sample_page(&m->b->sample, slot));
+	fill(m);
 	measure(m, "fresh");
 	for (unsigned i = 0; i < CHURNS; i++)
 		churn(m);
@@ -147,6 +170,7 @@ static void run(struct memory *m, unsigned round, bool compact)
 	measure(m, "sizes shifted");
 	halve(m);
 	measure(m, "half discarded");
+	add_cost(m);
 	device_close(&m->dev);
 }
 
