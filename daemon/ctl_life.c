@@ -70,8 +70,11 @@ static int request(const char *device, const char *attr, int64_t deadline)
 {
 	int err;
 
-	while ((err = request_once(device, attr, deadline)) == -EAGAIN)
+	while ((err = request_once(device, attr, deadline)) == -EAGAIN) {
+		if (deadline >= 0 && now_ms() > deadline)
+			return -ETIMEDOUT;
 		usleep(100000);
+	}
 	return err;
 }
 

@@ -31,8 +31,8 @@ int device_claim(struct device *d, int *ret_lock_fd);
 /* Remove directory and lock. */
 void device_release(struct device *d);
 
-/* Steps for children of the supervisor: each needs a living server, but for the last. They log why
- * they fail. 0 or -errno. */
+/* Steps for children of the supervisor: each needs a living server, but for device_abort(). They
+ * log why they fail. 0 or -errno. */
 int device_attach(
 	struct device *d); /* loop, name, mkswap, swapon: as configured, what is missing */
 int device_detach(struct device *d); /* swapoff, name, loop: whatever there is */

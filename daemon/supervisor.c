@@ -38,7 +38,6 @@ struct supervisor {
 	bool serving;	  /* the device is complete, and the manager is to know */
 	bool told;	  /* ... and knows */
 	bool watchdog;	  /* it wants to hear of us */
-	bool lost;	  /* requests were lost that can't be had again: the device is broken */
 	uint64_t tick_ns; /* when the next tick is due */
 
 	/* What is to be done. */
@@ -93,7 +92,7 @@ static void status_line(const struct supervisor *s)
 		       used > 0 ? stored / used : 0, s->state->restarts);
 }
 
-/* What the manager was too busy to hear is said again. */
+/* From the first that the manager was too busy to take. */
 static void store_fds(struct supervisor *s)
 {
 	struct store_fds fds = {.done = s->state->stored};
