@@ -216,6 +216,7 @@ void config_defaults(struct config *c, uint64_t ram, unsigned cpus)
 		.swap_discard = true,
 		.swap_off_for_sleep = true,
 		.loop = true,
+		.latency_hold = LATENCY_HOLD_AUTO,
 		.hang_timeout = 10000,
 	};
 }

@@ -17,6 +17,8 @@
 
 enum frontend { FRONTEND_FUSE };
 
+enum latency_hold { LATENCY_HOLD_AUTO, LATENCY_HOLD_NEVER, LATENCY_HOLD_ALWAYS };
+
 struct config {
 	char name[32]; /* of the device: [A-Za-z0-9][A-Za-z0-9_.-]* */
 	uint64_t size; /* of the device, bytes, a multiple of UZ_PAGE_SIZE, 1 MiB..16 TiB */
@@ -40,6 +42,8 @@ struct config {
 	bool swap_discard; /* swapon --discard */
 	bool swap_off_for_sleep;
 	bool loop; /* attach a loop device */
+
+	enum latency_hold latency_hold; /* of the CPUs' wake-up latency (latency.h) */
 
 	unsigned hang_timeout; /* milliseconds without a heartbeat, 2000..600000 */
 };

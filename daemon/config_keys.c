@@ -121,6 +121,24 @@ static bool set_algorithm(struct config_reader *r, const struct config_key *k,
 	return true;
 }
 
+static bool set_latency_hold(struct config_reader *r, const struct config_key *k,
+			     const struct toml_item *item)
+{
+	static const char *const names[] = {
+		[LATENCY_HOLD_AUTO] = "auto",
+		[LATENCY_HOLD_NEVER] = "never",
+		[LATENCY_HOLD_ALWAYS] = "always",
+	};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(item->string, names[i]))
+			continue;
+		r->config.latency_hold = (enum latency_hold)i;
+		return true;
+	}
+	return refuse(r, k, item, "is unknown");
+}
+
 /* The milliseconds of "10ms" or "1s", -1 for anything else; the largest number if there are too
  * many. */
 static int64_t milliseconds(const char *text)
@@ -208,6 +226,9 @@ const struct config_key config_keys[] = {
 	{"loop.enabled", BOOLEAN, set_bool,
 	 "true or false",
 	 FIELD(loop)},
+
+	{"latency.hold", STRING, set_latency_hold,
+	 "\"auto\", \"never\" or \"always\""},
 
 	{"server.hang_timeout", INTEGER | STRING, set_duration,
 	 "\"2s\" to \"600s\", or an integer of milliseconds",

@@ -79,7 +79,8 @@ static bool enqueue(struct jobs *q, const struct job *job)
 }
 
 int control_new(const struct config *config, struct uz_store *store, const struct state *state,
-		struct status *status, int socket, struct control **ret)
+		struct status *status, int socket, const struct latency *latency,
+		struct control **ret)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	struct jobs *q = calloc(1, sizeof(*q));
@@ -90,7 +91,7 @@ int control_new(const struct config *config, struct uz_store *store, const struc
 		free(q);
 		return -ENOMEM;
 	}
-	*c = (struct control){config, store, state, status, socket, q};
+	*c = (struct control){config, store, state, status, socket, latency, q};
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_cond_init(&q->more, NULL);
 	err = pthread_create(&q->thread, NULL, control_main, c);

@@ -22,6 +22,7 @@
 #define CONTROL_VALUE_MAX 64	/* bytes that may be written to one */
 
 struct control;
+struct latency;
 
 struct attribute {
 	const char *name;
@@ -40,7 +41,8 @@ extern const unsigned control_attribute_count;
 /* Start the control thread. socket: to the supervisor (shared.h). All arguments stay the caller's.
  */
 int control_new(const struct config *config, struct uz_store *store, const struct state *state,
-		struct status *status, int socket, struct control **ret);
+		struct status *status, int socket, const struct latency *latency,
+		struct control **ret);
 
 /* Finish what has been handed to the control thread, and stop it. */
 void control_finish(struct control *c);
@@ -59,6 +61,7 @@ struct control {
 	const struct state *state;
 	struct status *status;
 	int socket;
+	const struct latency *latency;
 	struct jobs *jobs;
 };
 

@@ -277,7 +277,7 @@ static void on_interrupt(int signal)
 }
 
 int front_fuse_new(const struct fuse_mount *m, struct uz_store *store, struct control *control,
-		   bool first, struct front_fuse **ret)
+		   struct latency *latency, bool first, struct front_fuse **ret)
 {
 	struct front_fuse *f = calloc(1, sizeof(*f) + m->nfds * sizeof(f->threads[0]));
 	const struct sigaction interrupt = {.sa_handler = on_interrupt}; /* no SA_RESTART */
@@ -295,6 +295,7 @@ int front_fuse_new(const struct fuse_mount *m, struct uz_store *store, struct co
 
 		t->store = store;
 		t->control = control;
+		t->latency = latency;
 		err = uz_worker_new(store, &t->worker);
 		if (!err)
 			err = session_init(t, m->fds[i]);

@@ -16,6 +16,7 @@
 #define FRONT_FUSE_WORKERS_MAX 64
 
 struct control;
+struct latency;
 struct state;
 struct status;
 struct uz_store;
@@ -45,7 +46,7 @@ struct front_fuse;
  * the store of its own. Everything they will need is allocated and touched. first: the kernel still
  * waits for the answer to FUSE_INIT, and gets it. */
 int front_fuse_new(const struct fuse_mount *m, struct uz_store *store, struct control *control,
-		   bool first, struct front_fuse **ret);
+		   struct latency *latency, bool first, struct front_fuse **ret);
 
 /* Take requests. If another server has served this mount before, the kernel is asked to send again
  * what that one left unanswered; if this is the first, whether it could (status->no_resend). since:

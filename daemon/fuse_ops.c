@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "latency.h"
+
 /* The control files are inodes from ATTR_INO on, in the table's order. */
 enum { ROOT_INO = FUSE_ROOT_ID, DISK_INO = 2, ATTR_INO = 3 };
 
@@ -205,6 +207,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct fuse_thread *t = thread_of(req);
 	uint64_t disksize = uz_store_disksize(t->store);
+	bool alone;
 	int err;
 
 	if (ino != DISK_INO) {
@@ -217,11 +220,13 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		size = disksize - (uint64_t)off;
 	if (size > FUSE_OPS_IO_MAX)
 		size = FUSE_OPS_IO_MAX;
+	alone = latency_begin(t->latency);
 	err = uz_read(t->worker, (uint64_t)off, size, t->reply);
 	if (err)
 		reply_result(req, err);
 	else
 		fuse_reply_buf(req, t->reply, size);
+	latency_end(t->latency, alone);
 }
 
 /* A control file's write is answered when its work is done. */

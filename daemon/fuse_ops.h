@@ -22,6 +22,7 @@ struct fuse_thread {
 	struct uz_store *store;
 	struct uz_worker *worker;
 	struct control *control;
+	struct latency *latency;
 	char *request;		   /* what is read from fd */
 	char *reply;		   /* FUSE_OPS_IO_MAX bytes */
 	_Atomic uint64_t progress; /* odd: in a request */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "control.h"
+#include "latency.h"
 
 struct metric {
 	const char *name; /* without the "uzram_" in front and the "_total" behind */
@@ -77,6 +78,11 @@ void metrics_show(struct control *c, char *text, size_t size)
 		 "Encoded length of what is not yet freed.", st.defer_pending_bytes},
 		{"deferred_spare_buffers", "buffers", false, "Buffers in the pool.",
 		 st.defer_spares},
+		{"latency_holds", NULL, true, "Times that the CPUs were kept awake for reads.",
+		 atomic_load(&c->latency->holds)},
+		{"latency_held_nanoseconds", "nanoseconds", true,
+		 "How long they were, without the time that has not ended.",
+		 atomic_load(&c->latency->held_ns)},
 		{"server_restarts", NULL, true, "Servers that died and were replaced.",
 		 c->state->restarts},
 		{"upgrades", NULL, true, "Live upgrades.", c->state->upgrades},

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "latency.h"
 #include "log.h"
 #include "server.h"
 
@@ -31,13 +32,14 @@
 static const struct server_process none = {.pidfd = -1, .socket = -1};
 
 void respawn_init(struct respawn *r, const struct config *config, struct state *state,
-		  struct status *status, const struct jail *jail)
+		  struct status *status, const struct jail *jail, int latency)
 {
 	*r = (struct respawn){
 		.config = config,
 		.state = state,
 		.status = status,
 		.jail = jail,
+		.latency = latency,
 		.server = none,
 		.spare = none,
 	};
@@ -67,6 +69,7 @@ __attribute__((noreturn)) static void serve(struct respawn *r, int socket)
 		.status = r->status,
 		.jail = r->jail,
 		.socket = socket,
+		.latency = r->latency,
 	};
 
 	_exit(server_main(&config));
@@ -259,6 +262,8 @@ void respawn_reap_server(struct respawn *r)
 		     !atomic_load(&r->status->finished);
 
 	r->state->socket = -1;
+	if (!r->spare.pid)
+		latency_drop(r->latency);
 	if (status == SERVER_EXIT_LOST || begun) {
 		give_up(r, how);
 	} else if (r->wanted && r->state->served) {

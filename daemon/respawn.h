@@ -32,6 +32,7 @@ struct respawn {
 	struct state *state;
 	struct status *status;
 	const struct jail *jail;
+	int latency; /* of latency_open() */
 
 	struct server_process server; /* serves, or is about to */
 	struct server_process spare;  /* stands by */
@@ -47,7 +48,7 @@ struct respawn {
 
 /* There is no server yet. */
 void respawn_init(struct respawn *r, const struct config *config, struct state *state,
-		  struct status *status, const struct jail *jail);
+		  struct status *status, const struct jail *jail, int latency);
 
 /* Watch the servers that an earlier supervisor has started, which live on, whosever children they
  * are. */

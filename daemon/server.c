@@ -16,6 +16,7 @@
 #include "base/crash.h"
 #include "control.h"
 #include "front_fuse.h"
+#include "latency.h"
 #include "log.h"
 #include "process.h"
 #include "uzram/store.h"
@@ -33,6 +34,7 @@ struct server {
 	struct uz_store *store;
 	struct control *control;
 	struct front_fuse *front;
+	struct latency latency;
 };
 
 /* --- start --- */
@@ -53,8 +55,9 @@ static int keep_descriptors(struct server *s)
 			state->state_ro_fd, state->status_fd,  state->arena_fd,
 			state->lock_fd, /* the name is taken while anybody serves it */
 			s->sc->socket,	    s->sc->jail->root, s->sc->jail->network,
+			s->sc->latency,
 		};
-	unsigned n = 10;
+	unsigned n = 11;
 
 	for (unsigned i = 0; i < state->mount.nfds; i++)
 		keep[n++] = state->mount.fds[i];
@@ -119,11 +122,13 @@ static int prepare(struct server *s)
 	err = prepare_store(s);
 	if (err)
 		return fail("can't open the store", err);
-	err = control_new(s->sc->config, s->store, s->state, s->sc->status, s->sc->socket,
-			  &s->control);
+	err = latency_init(&s->latency, s->sc->latency, s->sc->config->latency_hold);
 	if (!err)
-		err = front_fuse_new(&s->state->mount, s->store, s->control, !s->state->served,
-				     &s->front);
+		err = control_new(s->sc->config, s->store, s->state, s->sc->status, s->sc->socket,
+				  &s->latency, &s->control);
+	if (!err)
+		err = front_fuse_new(&s->state->mount, s->store, s->control, &s->latency,
+				     !s->state->served, &s->front);
 	if (err)
 		return fail("can't serve", err);
 	return jail_close(s->sc->jail); /* it says why */
@@ -186,6 +191,7 @@ static int start(struct server *s)
 	err = uz_store_start(s->store, !s->state->served);
 	if (err)
 		return fail("can't open the store", err);
+	latency_start(&s->latency);
 	err = front_fuse_start(s->front, s->state, s->sc->status, since);
 	if (err)
 		return fail("can't serve", err);
@@ -265,6 +271,7 @@ int server_main(const struct server_config *sc)
 	/* Everything that has been asked is answered: this goes well also where the kernel can't
 	 * ask again. */
 	front_fuse_stop(s.front);
+	latency_stop(&s.latency);
 	control_finish(s.control);
 	atomic_store(&sc->status->finished, true);
 	return EXIT_SUCCESS;

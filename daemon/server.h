@@ -26,7 +26,8 @@ struct server_config {
 	const struct state *state;
 	struct status *status;
 	const struct jail *jail;
-	int socket; /* to the supervisor */
+	int socket;  /* to the supervisor */
+	int latency; /* of latency_open() */
 };
 
 /* Exit status: the last server has died with requests that nobody can have sent again. */

@@ -17,6 +17,7 @@
 
 #include "device.h"
 #include "jail.h"
+#include "latency.h"
 #include "log.h"
 #include "notify.h"
 #include "process.h"
@@ -289,7 +290,8 @@ static int prepare(struct supervisor *s)
 	if (err)
 		return fail("can't start", err);
 	s->watchdog = sd_watchdog_enabled(0, NULL) > 0;
-	respawn_init(&s->servers, s->config, s->state, s->status, &s->jail);
+	respawn_init(&s->servers, s->config, s->state, s->status, &s->jail,
+		     latency_open(s->config->latency_hold));
 	if (s->state->supervisor != getpid() || !s->state->served)
 		process_protect(); /* which exec leaves as it is */
 	err = process_lock_memory();

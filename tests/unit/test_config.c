@@ -69,6 +69,7 @@ static void check_config(const struct config *a, const struct config *b)
 	assert_int_equal(a->swap_discard, b->swap_discard);
 	assert_int_equal(a->swap_off_for_sleep, b->swap_off_for_sleep);
 	assert_int_equal(a->loop, b->loop);
+	assert_int_equal(a->latency_hold, b->latency_hold);
 	assert_int_equal(a->hang_timeout, b->hang_timeout);
 }
 
@@ -89,6 +90,7 @@ static const struct config defaults = {
 	.swap_discard = true,
 	.swap_off_for_sleep = true,
 	.loop = true,
+	.latency_hold = LATENCY_HOLD_AUTO,
 	.hang_timeout = 10000,
 };
 
@@ -139,6 +141,8 @@ static const char all_keys[] = "name = 'Vm.disk_0-x'\n"
 			       "off_for_sleep = false\n"
 			       "[loop]\n"
 			       "enabled = false\n"
+			       "[latency]\n"
+			       "hold = 'always'\n"
 			       "[server]\n"
 			       "hang_timeout = '600s'\n";
 
@@ -156,6 +160,7 @@ static void every_key(void **state)
 		.deferred_pool = 65536,
 		.deferred_age = 10000,
 		.swap_priority = -1,
+		.latency_hold = LATENCY_HOLD_ALWAYS,
 		.hang_timeout = 600000,
 	};
 	struct config c;
@@ -181,6 +186,10 @@ static void values_at_the_edge(void **state)
 	assert_int_equal(c.deferred_age, 1);
 	load_good("deferred_free.max_age = '25ms'", &c);
 	assert_int_equal(c.deferred_age, 25);
+	load_good("latency.hold = 'never'", &c);
+	assert_int_equal(c.latency_hold, LATENCY_HOLD_NEVER);
+	load_good("latency = {hold = \"auto\"}", &c);
+	assert_int_equal(c.latency_hold, LATENCY_HOLD_AUTO);
 	load_good("server.hang_timeout = 2000", &c);
 	assert_int_equal(c.hang_timeout, 2000);
 }
