@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -177,9 +178,17 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	/* No page cache before memory that is one: every read and write comes here, at any offset
-	 * and size. */
-	fi->direct_io = 1;
-	fuse_reply_open(req, fi);
+	 * and size. And writes to the disk come side by side, as to any disk: its slots have locks,
+	 * and its size never changes. Older kernels ignore that flag.
+	 *
+	 * The reply is made here, since fuse_reply_open() knows the flag from libfuse 3.15 on only.
+	 */
+	const struct fuse_open_out out = {
+		.open_flags = FOPEN_DIRECT_IO |
+			      (ino == DISK_INO ? (unsigned)FOPEN_PARALLEL_DIRECT_WRITES : 0),
+	};
+
+	fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
 /* --- data --- */
