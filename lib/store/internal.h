@@ -47,6 +47,7 @@ struct uz_worker {
 	struct uz_defer_producer *producer;
 	struct uz_worker *prev, *next;
 	struct counters counters;
+	uint64_t next_read; /* the slot after the one that was read last */
 	unsigned char page[UZ_PAGE_SIZE]
 		__attribute__((aligned(64))); /* a page that is changed or read in part */
 	unsigned char object[UZ_PAGE_SIZE]

@@ -166,11 +166,30 @@ static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 	return err;
 }
 
+/* Whoever reads slots in a row is likely to read this one next. */
+static void expect_read(struct uz_store *s, uint64_t slot)
+{
+	const unsigned char *object;
+	uz_entry e;
+
+	if (slot == s->nslots)
+		return;
+	/* A guess, without the lock: the object may be gone, its address is still one of ours. */
+	e = atomic_load_explicit(&s->table[slot], memory_order_relaxed) & ~UZ_ENTRY_LOCK;
+	object = uz_entry_has_object(e) ? find_object(s, e) : NULL;
+	if (object)
+		prefetch(object, uz_entry_size(e));
+}
+
 int uz_slot_read(struct uz_worker *w, uint64_t slot, size_t from, size_t len, void *buf)
 {
 	bool whole = len == UZ_PAGE_SIZE;
-	int err = read_page(w, slot, whole ? buf : w->page);
+	int err;
 
+	if (slot == w->next_read)
+		expect_read(w->store, slot + 1);
+	w->next_read = slot + 1;
+	err = read_page(w, slot, whole ? buf : w->page);
 	count(&w->counters, err ? N_FAILED_READS : N_READS, 1);
 	if (!err && !whole)
 		memcpy(buf, w->page + from, len);
