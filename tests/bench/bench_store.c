@@ -25,7 +25,7 @@
 #define QUICK_PAGES   16384 /* 64 MiB */
 #define ALL_PAGES     (UZ_DISKSIZE_MAX / UZ_PAGE_SIZE)
 #define SETTLE_MS     200 /* without a change */
-#define SETTLE_MAX_MS 10000
+#define SETTLE_MAX_MS 30000
 
 static const struct {
 	const char *name;

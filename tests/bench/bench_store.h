@@ -38,7 +38,7 @@ void device_read(struct uz_worker *w, uint64_t slot, void *page);
 void device_discard(struct device *d);
 
 /* Wait until all has been freed and the memory in use and in the reserve hasn't changed for some
- * time, at most ten seconds. */
+ * time, at most half a minute. */
 void device_settle(struct device *d, unsigned ms, struct uz_store_stat *ret);
 /* What the kernel has allocated of the arena's file, bytes. */
 uint64_t device_blocks(const struct device *d);

@@ -65,9 +65,8 @@ size_t raw_encode(struct raw *r, const void *page)
 	return len && len <= r->max_len ? len : UZ_PAGE_SIZE;
 }
 
-static void put(struct raw_pages *p, uint64_t i, const void *bytes, size_t size)
+static void put(struct raw_pages *p, const void *bytes, size_t size)
 {
-	p->off[i] = p->total;
 	memcpy(p->bytes + p->total, bytes, size);
 	p->total += size;
 }
@@ -78,21 +77,20 @@ void raw_pages_new(struct raw *r, const struct sample *s, struct raw_pages *ret)
 
 	*ret = (struct raw_pages){
 		.bytes = small_pages(s->npages * UZ_PAGE_SIZE),
-		.off = calloc(s->npages, sizeof(*ret->off)),
-		.len = calloc(s->npages, sizeof(*ret->len)),
+		.index = calloc(s->npages, sizeof(*ret->index)),
 		.npages = s->npages,
 	};
-	if (!ret->off || !ret->len)
+	if (!ret->index)
 		die("no memory");
 	for (uint64_t i = 0; i < s->npages; i++) {
 		const unsigned char *page = sample_page(s, i);
 		size_t len = raw_encode(r, page);
 
-		ret->len[i] = (uint16_t)len;
+		ret->index[i] = ret->total << 16 | len;
 		if (!len)
-			put(ret, i, page, 8);
+			put(ret, page, 8);
 		else
-			put(ret, i, len == UZ_PAGE_SIZE ? page : r->out, len);
+			put(ret, len == UZ_PAGE_SIZE ? page : r->out, len);
 	}
 	/* The rest is not needed: as much of it as is whole pages. */
 	used = (ret->total + UZ_PAGE_SIZE - 1) & ~(uint64_t)(UZ_PAGE_SIZE - 1);
@@ -102,8 +100,7 @@ void raw_pages_new(struct raw *r, const struct sample *s, struct raw_pages *ret)
 void raw_pages_free(struct raw_pages *p)
 {
 	munmap(p->bytes, p->npages * UZ_PAGE_SIZE);
-	free(p->off);
-	free(p->len);
+	free(p->index);
 }
 
 static size_t decode(struct raw *r, const unsigned char *src, size_t len, void *page)
@@ -115,14 +112,15 @@ static size_t decode(struct raw *r, const unsigned char *src, size_t len, void *
 
 void raw_decode(struct raw *r, const struct raw_pages *p, uint64_t i, void *page)
 {
-	const unsigned char *src = p->bytes + p->off[i];
+	const unsigned char *src = p->bytes + (p->index[i] >> 16);
+	size_t len = p->index[i] & 0xffff;
 
-	if (!p->len[i]) {
+	if (!len) {
 		for (size_t n = 0; n < UZ_PAGE_SIZE; n += 8)
 			memcpy((char *)page + n, src, 8);
-	} else if (p->len[i] == UZ_PAGE_SIZE) {
+	} else if (len == UZ_PAGE_SIZE) {
 		memcpy(page, src, UZ_PAGE_SIZE);
-	} else if (decode(r, src, p->len[i], page) != UZ_PAGE_SIZE) {
+	} else if (decode(r, src, len, page) != UZ_PAGE_SIZE) {
 		die("the raw codec can't decode what it encoded");
 	}
 }

@@ -23,11 +23,11 @@ void raw_free(struct raw *r);
  * UZ_PAGE_SIZE if it is incompressible. */
 size_t raw_encode(struct raw *r, const void *page);
 
-/* A sample's pages encoded, one close upon the other. Any number of threads may read it. */
+/* A sample's pages encoded, one close upon the other. Any number of threads may read it. A plain
+ * loop over it doesn't prefetch, so that at random a store that does may be the faster one. */
 struct raw_pages {
 	unsigned char *bytes;
-	uint64_t *off;
-	uint16_t *len; /* as raw_encode() returns it */
+	uint64_t *index; /* of page i: where it is << 16 | length as raw_encode() returns it */
 	uint64_t npages;
 	uint64_t total;
 };
