@@ -11,10 +11,12 @@
 #include "base/thread.h"
 #include "store/internal.h"
 
-/* A walk is worth it from a 64th of the pool's pages that it can free, and not for less than
- * SLACK_MIN. */
-#define SLACK_SHARE 64
+/* A walk is worth it when it can free a 24th of the pool's pages: less is filled again by those who
+ * go on writing. Where nobody does so a 64th is worth it; but never less than SLACK_MIN. */
+#define SLACK_BUSY  24
+#define SLACK_QUIET 64
 #define SLACK_MIN   (UINT64_C(256) << 10)
+#define QUIET_NS    UZ_NSEC_PER_SEC
 /* The thread rests so many times what it worked: it takes a fifth of a CPU at most. */
 #define REST 4
 
@@ -70,24 +72,11 @@ uint64_t uz_store_compact(struct uz_store *s)
 
 /* --- the thread --- */
 
-static uint64_t worth_bytes(const struct uz_pool_stat *st)
+static uint64_t worth_bytes(const struct uz_pool_stat *st, unsigned share)
 {
-	uint64_t share = (st->pages << UZ_PAGE_SHIFT) / SLACK_SHARE;
+	uint64_t bytes = (st->pages << UZ_PAGE_SHIFT) / share;
 
-	return share > SLACK_MIN ? share : SLACK_MIN;
-}
-
-/* Whether a walk is worth it now; if not, sets when to look again. */
-static bool must_sweep(struct uz_store *s)
-{
-	struct uz_pool_stat st;
-
-	uz_pool_stat(s->pool, &st);
-	if (st.slack_pages << UZ_PAGE_SHIFT >= worth_bytes(&st))
-		return true;
-	atomic_store(&s->sweep_at, atomic_load(&s->freed_bytes) + worth_bytes(&st) -
-					   (st.slack_pages << UZ_PAGE_SHIFT));
-	return false;
+	return bytes > SLACK_MIN ? bytes : SLACK_MIN;
 }
 
 /* CPU time of this thread. */
@@ -99,23 +88,40 @@ static uint64_t worked_ns(void)
 	return (uint64_t)ts.tv_sec * UZ_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
+/* Walk if that is worth it. Returns for how long to sleep then; 0: until uz_sweeper_freed() says
+ * so, which is told when. quiet_since: the freed_bytes when this last waited for quiet. */
+static uint64_t look(struct uz_store *s, uint64_t *quiet_since)
+{
+	uint64_t freed = atomic_load(&s->freed_bytes), slack, start;
+	struct uz_pool_stat st;
+
+	uz_pool_stat(s->pool, &st);
+	slack = st.slack_pages << UZ_PAGE_SHIFT;
+	if (slack < worth_bytes(&st, SLACK_QUIET)) {
+		atomic_store(&s->sweep_at, freed + worth_bytes(&st, SLACK_QUIET) - slack);
+		return 0;
+	}
+	if (slack < worth_bytes(&st, SLACK_BUSY) && freed - *quiet_since > SLACK_MIN) {
+		*quiet_since = freed;
+		return QUIET_NS;
+	}
+	start = worked_ns();
+	uz_store_compact(s);
+	return (worked_ns() - start) * REST + UZ_NSEC_PER_MSEC;
+}
+
 static void *sweeper_main(void *arg)
 {
 	struct uz_store *s = arg;
+	uint64_t quiet_since = 0;
 
 	uz_thread_name("uz-sweep");
 	while (!atomic_load(&s->sweep_stop)) {
 		uint32_t kick = atomic_load(&s->sweep_kick);
-		uint64_t rest_ns = 0;
+		uint64_t sleep_ns = kick ? look(s, &quiet_since) : 0;
 
-		if (kick && must_sweep(s)) {
-			uint64_t start = worked_ns();
-
-			uz_store_compact(s);
-			rest_ns = (worked_ns() - start) * REST + UZ_NSEC_PER_MSEC;
-		}
 		if (!atomic_load(&s->sweep_stop))
-			uz_futex_wait(&s->sweep_kick, kick, rest_ns);
+			uz_futex_wait(&s->sweep_kick, kick, sleep_ns);
 	}
 	return NULL;
 }
