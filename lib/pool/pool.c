@@ -201,8 +201,7 @@ int uz_pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
 
 	if (fine && take_room(p, fine, ret_off))
 		return 0;
-	if (fine && is_worth_it(fine, coarse) &&
-	    (take_room(p, coarse, ret_off) || take_new(p, fine, ret_off) == 0))
+	if (fine && is_worth_it(fine, coarse) && take_new(p, fine, ret_off) == 0)
 		return 0;
 	return take_room(p, coarse, ret_off) ? 0 : take_new(p, coarse, ret_off);
 }
