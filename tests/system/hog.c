@@ -3,11 +3,11 @@
  * A memory hog that knows what every page must hold: run in a memory cgroup smaller than its size,
  * it proves the swap device beneath it.
  *
- * The content of a page follows from (seed, page, pass). Each pass walks all pages in another
- * order, compares each with what the pass before wrote and writes the new content; afterwards some
- * runs of pages are dropped with MADV_DONTNEED, which frees their swap slots, and must read as
- * zeroes. A last pass only compares. Every child process works on memory of its own and ends with
- * one line, times in milliseconds:
+ * The content of a page follows from (seed, page, pass): made up, or, with -c, a page of the
+ * corpus. Each pass walks all pages in another order, compares each with what the pass before wrote
+ * and writes the new content; afterwards some runs of pages are dropped with MADV_DONTNEED, which
+ * frees their swap slots, and must read as zeroes. A last pass only compares. Every child process
+ * works on memory of its own and ends with one line, times in milliseconds:
  *
  *   hog child=0 mib=750 pass_ms=812,1490,1511 verify_ms=701 munmap_ms=24 run_ms=4514 wrong=0
  *
@@ -29,6 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/mapped.h"
+
 #define PAGE_SIZE    4096u
 #define PAGE_WORDS   (PAGE_SIZE / sizeof(uint64_t))
 #define RUN_PAGES    64u /* pages are dropped in runs of this length, one run in eight */
@@ -48,6 +50,7 @@ struct hog {
 
 static pid_t children[CHILDREN_MAX]; /* 0: none, as in every child */
 static volatile sig_atomic_t enough;
+static struct mapped corpus; /* empty: make pages up */
 
 static void on_sigterm(int signal)
 {
@@ -80,6 +83,10 @@ static void page_fill(const struct hog *h, uint64_t page, unsigned pass, uint64_
 	uint64_t rng = mix(h->seed ^ mix(page ^ (uint64_t)pass << 48));
 	unsigned kind = rng & 7;
 
+	if (corpus.count) {
+		memcpy(words, mapped_page(&corpus, rng), PAGE_SIZE);
+		return;
+	}
 	for (size_t i = 0; i < PAGE_WORDS; i++) {
 		if (kind == 0)
 			words[i] = rng;
@@ -233,7 +240,7 @@ int main(int argc, char **argv)
 	unsigned long mib = 64, count = 1;
 	int opt, failed = 0;
 
-	while ((opt = getopt(argc, argv, "m:p:s:k:w")) != -1) {
+	while ((opt = getopt(argc, argv, "m:p:s:k:c:w")) != -1) {
 		if (opt == 'm')
 			mib = number(optarg, 1, 1ul << 20);
 		else if (opt == 'p')
@@ -242,10 +249,13 @@ int main(int argc, char **argv)
 			h.seed = number(optarg, 0, UINT64_MAX);
 		else if (opt == 'k')
 			count = number(optarg, 1, CHILDREN_MAX);
+		else if (opt == 'c')
+			mapped_open(&corpus, optarg, 0);
 		else if (opt == 'w')
 			h.hold = true;
 		else
-			errx(2, "usage: hog [-m MIB] [-p PASSES] [-s SEED] [-k CHILDREN] [-w]\n"
+			errx(2, "usage: hog [-m MIB] [-p PASSES] [-s SEED] [-k CHILDREN] [-c "
+				"CORPUS] [-w]\n"
 				"-m is the sum of all children; with -w they wait for end of file "
 				"on standard "
 				"input before the last, comparing, pass");

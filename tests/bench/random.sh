@@ -1,0 +1,31 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# 4 KiB reads and writes at random: uzram's disk file and its loop device, with and without the latency hold, the same
+# front end with a store that keeps nothing, and zram.
+
+LIMIT=${LIMIT:-900}
+# shellcheck source=tests/bench/lib.sh
+. "${0%/*}/lib.sh"
+
+mib=$(full_or_quick 256 64)
+options=(-m "$mib" -r "$(full_or_quick 7 3)" -t "$(full_or_quick 300 100)" -q "$(full_or_quick 1,4,16,64 1,4)")
+
+# uzram_new NAME [TABLE...]: the default configuration but for what stands here.
+uzram_new() {
+    local name=$1
+    shift
+    { echo "size = \"${mib}M\""; printf '%s\n' "[swap]" "enabled = false" "$@"; } | start_daemon "$name"
+}
+
+uzram_new "$DEV"
+UZRAMD=$BENCH/uzramd_null uzram_new "$DEV-null"
+arms=(
+    "disk=/run/uzram/$DEV/disk" "disk, null store=/run/uzram/$DEV-null/disk"
+    "loop=/dev/uzram/$DEV" "loop, null store=/dev/uzram/$DEV-null"
+)
+for algorithm in lz4 lzo-rle; do
+    zram_new $algorithm $((mib << 20))
+    arms+=("zram $algorithm=/dev/$ZRAM")
+done
+"$BENCH/bench_disk" "${options[@]}" random "$CORPUS" "${arms[@]}"
