@@ -13,7 +13,7 @@ need findmnt
 
 limit=$(full_or_quick 512 64) # MiB
 passes=$(full_or_quick 3 2)
-rounds=$(full_or_quick 5 3)
+rounds=$(full_or_quick 5 2)
 algorithms=$(full_or_quick "lz4 lzo-rle" lz4)
 swap_size=$((4 * limit << 20))
 memcg_new "$limit"
