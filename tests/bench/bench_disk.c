@@ -4,16 +4,18 @@
  *
  *   bench_disk [OPTION]... fill   CORPUS ARM=PATH[,PID]...
  *   bench_disk [OPTION]... verify CORPUS ARM=PATH...
- *   bench_disk [OPTION]... random CORPUS ARM=PATH...
+ *   bench_disk [OPTION]... random CORPUS ARM=PATH[,PID]...
  *   bench_disk [OPTION]... dump   CORPUS >FILE
  *
  * Options: -m MIB of the corpus; -r ROUNDS; of random: -t MS and -q DEPTH,...
  *
- * fill: discard everything, write the pages in requests of FILL_PAGES by one thread, read them. PID
- * is the process that serves PATH: its CPU time counts as well. verify: compare what fill has
- * written. random: fill, then read and overwrite single pages at random for MS. As many threads as
- * the depth says have one request under way each: so do processes that wait for swapped pages, and
- * a device that works in its caller's context (zram) needs threads to use two CPUs.
+ * PID is the process that serves PATH: its CPU time counts as well.
+ *
+ * fill: discard everything, write the pages in requests of FILL_PAGES by one thread, read them.
+ * verify: compare what fill has written. random: fill, then read and overwrite single pages at
+ * random for MS. As many threads as the depth says have one request under way each: so do processes
+ * that wait for swapped pages, and a device that works in its caller's context (zram) needs threads
+ * to use two CPUs.
  *
  * All I/O is direct, and what is written is always pages of the corpus. (That is what fio can't do:
  * it writes a pattern. And its asynchronous engines serialise writes to a FUSE file.) One JSON line
@@ -256,7 +258,7 @@ struct client {
 	struct run *run;
 	pthread_t thread;
 	uint64_t seed;
-	uint64_t count;
+	uint64_t count, cpu_ns;
 	uint32_t *ns; /* SAMPLES_MAX */
 };
 
@@ -284,6 +286,7 @@ static void *client_main(void *arg)
 			c->ns[c->count] = t < UINT32_MAX ? (uint32_t)t : UINT32_MAX;
 		c->count++;
 	}
+	c->cpu_ns = now(CLOCK_THREAD_CPUTIME_ID);
 	free(buf);
 	return NULL;
 }
@@ -295,8 +298,8 @@ static int compare(const void *x, const void *y)
 	return a < b ? -1 : a > b;
 }
 
-/* The latency of the only client. */
-static void print_latency(const struct run *r, struct client *c)
+/* Of the only client, and what the server has done for it. */
+static void print_client(const struct run *r, struct client *c, uint64_t server_ns)
 {
 	uint64_t n = c->count < SAMPLES_MAX ? c->count : SAMPLES_MAX;
 	const char *op = r->writes ? "write" : "read";
@@ -309,11 +312,13 @@ static void print_latency(const struct run *r, struct client *c)
 	print(what, r->arm, "us", false, c->ns[n / 2] / 1e3);
 	snprintf(what, sizeof(what), "4k random %s, depth 1, p99", op);
 	print(what, r->arm, "us", false, c->ns[n / 100 * 99] / 1e3);
+	snprintf(what, sizeof(what), "4k random %s, depth 1, CPU", op);
+	print(what, r->arm, "us", false, (double)(c->cpu_ns + server_ns) / 1e3 / (double)c->count);
 }
 
 static void run_random(struct run *r, unsigned depth, struct client *clients)
 {
-	uint64_t count = 0, ns;
+	uint64_t count = 0, ns, server_ns;
 	char what[64];
 
 	r->stop = false;
@@ -325,6 +330,7 @@ static void run_random(struct run *r, unsigned depth, struct client *clients)
 		if (pthread_create(&clients[i].thread, NULL, client_main, &clients[i]))
 			errx(2, "can't start a thread");
 	}
+	server_ns = server_cpu(r->arm);
 	pthread_barrier_wait(&r->start);
 	ns = now(CLOCK_MONOTONIC);
 	usleep(r->b->ms * 1000);
@@ -338,7 +344,7 @@ static void run_random(struct run *r, unsigned depth, struct client *clients)
 	snprintf(what, sizeof(what), "4k random %s, depth %u", r->writes ? "write" : "read", depth);
 	print(what, r->arm, "IOPS", true, (double)count * 1e9 / (double)ns);
 	if (depth == 1)
-		print_latency(r, &clients[0]);
+		print_client(r, &clients[0], server_cpu(r->arm) - server_ns);
 }
 
 static void bench_random(struct bench *b)

@@ -87,7 +87,7 @@ for algorithm in "${!zrams[@]}"; do
     memory_of "zram $algorithm" "/sys/block/$device" "$(zram_memory "$device")"
 done
 memory_of uzram "$DEV" "$(uzram_memory "$DEV")"
-value "free memory in reserve" uzram bytes lower "$(metric "$DEV" memory_reserve_bytes)"
+value "free memory in reserve" uzram MiB lower "$(ratio "$(metric "$DEV" memory_reserve_bytes)" 1048576)"
 for algorithm in lz4 zstd; do
     memory_of "uzram $algorithm" "$DEV-$algorithm" "$(uzram_memory "$DEV-$algorithm")"
     assert_no_errors "$DEV-$algorithm"

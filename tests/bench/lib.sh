@@ -39,7 +39,7 @@ zram_end() {
 # and zsmalloc's handles (8 bytes an object); uzram's metrics have both. uzram's reserve of free memory is not in it.
 zram_memory() {
     local dir=/sys/block/$1
-    echo $(($(mm_stat "$dir" mem_used_total) + $(cat "$dir/disksize") / 4096 * 24))
+    echo $(($(mm_stat "$dir" mem_used_total) + 24 * ($(cat "$dir/disksize") / 4096)))
 }
 
 uzram_memory() {
@@ -76,5 +76,5 @@ memcg_swapcached() { awk '$1 == "swapcached" { print $2 }' "$1/memory.stat"; }
 # Last, since its first run stops in there, and needs the clean-ups.
 # shellcheck source=tests/system/lib.sh
 . "${BASH_SOURCE[0]%/*}/../system/lib.sh"
-BENCH=$BUILD/tests/bench
+export BENCH=$BUILD/tests/bench
 compgen -G "$CORPUS/*.pages" >/dev/null || skip "there is no corpus in $CORPUS (tests/bench/corpus makes it)"

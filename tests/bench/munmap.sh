@@ -4,13 +4,14 @@
 # munmap of memory that is swapped out to the last page, by one process and by three at the same time: on zram, on uzram,
 # and on a uzram whose drain thread is held up.
 
-LIMIT=${LIMIT:-900}
+LIMIT=${LIMIT:-1800}
 # shellcheck source=tests/bench/lib.sh
 . "${0%/*}/lib.sh"
 need findmnt chrt
 
 sizes=$(full_or_quick "64 128 256 512" 256)
-rounds=$(full_or_quick 5 2)
+counts=$(full_or_quick "1 3" 1)
+rounds=$(full_or_quick 5 3)
 swap_size=$(full_or_quick 2 1)G
 memcg_new 3072 # room for all: they go out because they are told to
 cat "$CORPUS"/*.pages >/dev/null # whoever reads it first is charged for it
@@ -62,7 +63,7 @@ run() {
 
 for ((round = 1; round <= rounds; round++)); do
     for mib in $sizes; do
-        for processes in 1 3; do
+        for processes in $counts; do
             run "zram lz4" "$mib" "$processes"
             run uzram "$mib" "$processes"
             run "uzram, drain held up" "$mib" "$processes"

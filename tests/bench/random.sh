@@ -18,14 +18,18 @@ uzram_new() {
     { echo "size = \"${mib}M\""; printf '%s\n' "[swap]" "enabled = false" "$@"; } | start_daemon "$name"
 }
 
-uzram_new "$DEV"
-UZRAMD=$BENCH/uzramd_null uzram_new "$DEV-null"
-arms=(
-    "disk=/run/uzram/$DEV/disk" "disk, null store=/run/uzram/$DEV-null/disk"
-    "loop=/dev/uzram/$DEV" "loop, null store=/dev/uzram/$DEV-null"
-)
+arms=()
 for algorithm in lz4 lzo-rle; do
     zram_new $algorithm $((mib << 20))
     arms+=("zram $algorithm=/dev/$ZRAM")
 done
+uzram_new "$DEV"
+UZRAMD=$BENCH/uzramd_null uzram_new "$DEV-null"
+server=$(server_pid "$DEV")
+null=$(server_pid "$DEV-null")
+arms+=(
+    "disk=/run/uzram/$DEV/disk,$server" "disk, null store=/run/uzram/$DEV-null/disk,$null"
+    "loop=/dev/uzram/$DEV,$server" "loop, null store=/dev/uzram/$DEV-null,$null"
+)
 "$BENCH/bench_disk" "${options[@]}" random "$CORPUS" "${arms[@]}"
+assert_no_errors "$DEV"

@@ -92,6 +92,8 @@ def main():
 
     out = args.build / "bench"
     out.mkdir(exist_ok=True)
+    for old in (*out.glob("*.png"), *out.glob("*.svg")):
+        old.unlink()
     env = {**os.environ, "BUILD": str(args.build.resolve()), "CORPUS": str(args.corpus.resolve()), "QUICK": "1" if args.quick else ""}
     description = json.loads((args.corpus / "corpus.json").read_text())
     result = {**machine(args.quick), "corpus": description["name"], "figures": []}

@@ -6,14 +6,14 @@
 # Memory is read while it stands still with nearly the same pages swapped out on both. A device stores pages that are no
 # longer in use, too, until swap tells it so: at once to zram, by discards to any other device.
 
-LIMIT=${LIMIT:-900}
+LIMIT=${LIMIT:-1800}
 # shellcheck source=tests/bench/lib.sh
 . "${0%/*}/lib.sh"
 need findmnt
 
 limit=$(full_or_quick 512 64) # MiB
 passes=$(full_or_quick 3 2)
-rounds=$(full_or_quick 5 2)
+rounds=$(full_or_quick 3 2)
 algorithms=$(full_or_quick "lz4 lzo-rle" lz4)
 swap_size=$((4 * limit << 20))
 memcg_new "$limit"
