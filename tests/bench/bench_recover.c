@@ -7,7 +7,7 @@
  * A process fills an arena with pages that compress three to one, overwrites and discards some, and
  * is killed. The next one locks its memory as the daemon's server does, attaches, recovers, and
  * reads a page. Then it reads and overwrites pages at random: there are page faults, but none that
- * takes memory. Medians of ROUNDS. Where memory can't be locked it says so and goes on.
+ * takes memory. Figures as in figures.h. Where memory can't be locked it says so and goes on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "bench/figures.h"
 #include "model/pages.h"
 #include "uzram/store.h"
 
@@ -47,12 +48,6 @@ struct result {
 	volatile bool filled;
 };
 
-static void die(const char *what, int err)
-{
-	fprintf(stderr, "bench_recover: %s: %s\n", what, strerror(-err));
-	exit(EXIT_FAILURE);
-}
-
 /* Of a length that varies, so that every size class has objects; a third of it on average. */
 static void make_page(struct rng *rng, unsigned char *page)
 {
@@ -74,7 +69,7 @@ static void write_page(struct uz_worker *w, uint64_t slot, struct rng *rng)
 	make_page(rng, page);
 	err = uz_write(w, slot * UZ_PAGE_SIZE, UZ_PAGE_SIZE, page);
 	if (err)
-		die("write", err);
+		die("write: %s", strerror(-err));
 }
 
 /* Not mapped in this process: mlockall(MCL_CURRENT) in its children would fill every hole. */
@@ -84,7 +79,7 @@ static int make_arena(uint64_t disksize)
 	int err = uz_arena_new(disksize, &arena), fd;
 
 	if (err)
-		die("can't make an arena", err);
+		die("can't make an arena: %s", strerror(-err));
 	fd = fcntl(uz_arena_fd(arena), F_DUPFD_CLOEXEC, 0);
 	uz_arena_free(arena);
 	return fd;
@@ -96,7 +91,7 @@ static struct uz_arena *attach(int fd)
 	int err = uz_arena_attach(fd, &arena);
 
 	if (err)
-		die("can't attach", err);
+		die("can't attach: %s", strerror(-err));
 	return arena;
 }
 
@@ -118,7 +113,7 @@ static struct uz_worker *open_worker(struct uz_arena *arena)
 	if (!err)
 		err = uz_worker_new(store, &w);
 	if (err)
-		die("can't open the store", err);
+		die("can't open the store: %s", strerror(-err));
 	return w;
 }
 
@@ -216,7 +211,7 @@ static void recover(int fd, uint64_t forked, struct result *r)
 	size = uz_arena_disksize(arena);
 	err = uz_read(w, size / 2, UZ_PAGE_SIZE, page);
 	if (err)
-		die("read", err);
+		die("read: %s", strerror(-err));
 	r->ns[FIRST_READ] = lap(&t);
 	touch(w, size / UZ_PAGE_SIZE, r);
 	r->filled = true;
@@ -229,7 +224,7 @@ static pid_t spawn(void)
 	pid_t pid = fork();
 
 	if (pid < 0)
-		die("fork", -errno);
+		die("fork: %s", strerror(errno));
 	if (!pid)
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	return pid;
@@ -253,32 +248,27 @@ static uint64_t end(pid_t pid)
 	return uz_now_ns() - t;
 }
 
-static int compare(const void *x, const void *y)
+static void report(uint64_t mib, uint64_t ns[PHASES][ROUNDS], const struct result *r)
 {
-	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint64_t sum = 0;
 
-	return a < b ? -1 : a > b;
-}
-
-static void report(uint64_t mib, uint64_t ns[PHASES + 1][ROUNDS], const struct result *r)
-{
-	uint64_t pages = mib << (20 - UZ_PAGE_SHIFT);
-
-	printf("%llu MiB stored\n", (unsigned long long)mib);
-	for (unsigned i = 0; i <= PHASES; i++) {
-		qsort(ns[i], ROUNDS, sizeof(ns[i][0]), compare);
-		printf("  %-34s %8.2f ms %8.1f ns a page\n",
-		       i < PHASES ? phase_names[i] : "all, from death to answer",
-		       (double)ns[i][ROUNDS / 2] / 1e6, (double)ns[i][ROUNDS / 2] / (double)pages);
+		for (unsigned i = 0; i < PHASES; i++)
+			sum += ns[i][round];
+		figure_add("all, from death to answer", "ms", LOWER, (double)sum / 1e6,
+			   "recovery of %llu MiB", (unsigned long long)mib);
+		for (unsigned i = 0; i < PHASES; i++)
+			figure_add(phase_names[i], "ms", LOWER, (double)ns[i][round] / 1e6,
+				   "recovery of %llu MiB", (unsigned long long)mib);
 	}
-	printf("  page faults: %ld in %u reads, %ld in %u writes; page tables grew by %ld KiB\n",
-	       r->read_faults, TOUCHES, r->write_faults, TOUCHES, r->table_kib);
-	fflush(stdout);
+	figures_print();
+	progress("%u reads: %ld page faults; %u writes: %ld; page tables grew by %ld KiB", TOUCHES,
+		 r->read_faults, TOUCHES, r->write_faults, r->table_kib);
 }
 
 static void bench(uint64_t mib, struct result *r)
 {
-	uint64_t ns[PHASES + 1][ROUNDS] = {{0}};
+	uint64_t ns[PHASES][ROUNDS];
 	int fd = make_arena(mib << 20);
 	pid_t pid;
 
@@ -297,10 +287,8 @@ static void bench(uint64_t mib, struct result *r)
 		if (!pid)
 			recover(fd, forked, r);
 		await(pid, r);
-		for (unsigned i = 0; i < PHASES; i++) {
+		for (unsigned i = 0; i < PHASES; i++)
 			ns[i][round] = r->ns[i];
-			ns[PHASES][round] += r->ns[i];
-		}
 	}
 	end(pid);
 	report(mib, ns, r);
@@ -314,7 +302,7 @@ int main(int argc, char **argv)
 		mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (r == MAP_FAILED)
-		die("no memory", -errno);
+		die("no memory: %s", strerror(errno));
 	for (int i = 1; i < argc; i++)
 		bench(strtoull(argv[i], NULL, 0), r);
 	for (unsigned i = 0; argc < 2 && i < sizeof(sizes) / sizeof(sizes[0]); i++)

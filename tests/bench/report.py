@@ -183,6 +183,7 @@ set style histogram errorbars gap 1.5 linewidth 1
 set style fill solid 0.9 border linecolor rgb "#555555"
 set bars 0.5
 set yrange [0:*]
+set bmargin 4
 """
 LINES = """
 set logscale xy
@@ -265,14 +266,14 @@ def plot(result, out):
     bars(result, out / "memory-store", "Memory over compressed bytes, with all metadata", "ratio", {
         r"memory, (\d+ MiB), (.*), (.*)": "\\3\n\\2, \\1",
     })
-    bars(result, out / "speed", "A page written and read in large requests, one thread", "us", {
+    bars(result, out / "speed", "A page written and read in large requests, one thread", "µs", {
         "(write|read), (wall|CPU)": r"\1, \2",
     })
-    bars(result, out / "speed-store", "A page written to and read from the store, CPU time, one thread", "us", {
-        f"(.*), 1 thread, (.*), {ORDER}": "\\1\n\\2, \\3",
+    bars(result, out / "speed-store", "A page written to and read from the store, CPU time, one thread", "µs", {
+        f"(first write|rewrite|read), 1 thread, (.*), {ORDER}": "\\1\n\\2, \\3",
     })
     bars(result, out / "free", "CPU time of a free", "ns", {r"free, CPU time, (\d+ threads?)": r"\1"})
-    bars(result, out / "latency", "4 KiB at random, one at a time", "us", {
+    bars(result, out / "latency", "4 KiB at random, one at a time", "µs", {
         "4k random (read|write), depth 1, (median|p99|CPU)": r"\1, \2",
     })
     for op in ("read", "write"):
