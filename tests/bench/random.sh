@@ -24,12 +24,15 @@ for algorithm in lz4 lzo-rle; do
     arms+=("zram $algorithm=/dev/$ZRAM")
 done
 uzram_new "$DEV"
+uzram_new "$DEV-never" "[latency]" 'hold = "never"'
 UZRAMD=$BENCH/uzramd_null uzram_new "$DEV-null"
 server=$(server_pid "$DEV")
+never=$(server_pid "$DEV-never")
 null=$(server_pid "$DEV-null")
 arms+=(
     "disk=/run/uzram/$DEV/disk,$server" "disk, null store=/run/uzram/$DEV-null/disk,$null"
-    "loop=/dev/uzram/$DEV,$server" "loop, null store=/dev/uzram/$DEV-null,$null"
+    "disk, no hold=/run/uzram/$DEV-never/disk,$never"
+    "loop=/dev/uzram/$DEV,$server" "loop, no hold=/dev/uzram/$DEV-never,$never" "loop, null store=/dev/uzram/$DEV-null,$null"
 )
 "$BENCH/bench_disk" "${options[@]}" random "$CORPUS" "${arms[@]}"
 assert_no_errors "$DEV"
