@@ -45,7 +45,7 @@ all_out() {
 
 # run ARM MIB PROCESSES
 run() {
-    local device=${devices[$1]} pid go
+    local device=${devices[$1]} what="munmap of $2 MiB swapped out, processes: $3" pid go wall cpu
     mkswap -q "$device"
     swapon --discard --priority 32767 "$device"
     rm -f "$T/go"
@@ -57,7 +57,9 @@ run() {
     wait_for 30 all_out || fail "$1: $(memcg_swapcached "$CG") bytes remain in the swap cache"
     exec {go}>&-
     wait $pid || fail "$1: bench_munmap failed"
-    value "munmap of $2 MiB swapped out, processes: $3" "$1" ms lower "$(tail -n 1 "$T/out")"
+    read -r wall cpu < <(tail -n 1 "$T/out")
+    value "$what" "$1" ms lower "$wall"
+    value "$what, CPU" "$1" ms lower "$cpu"
     swapoff "$device"
 }
 

@@ -26,6 +26,7 @@ class Goal(NamedTuple):
 
 ORDER = "(sequential|random)"
 IN_ALL = "memory of a page, in all"
+MUNMAP = "munmap of 256 MiB swapped out"
 GOALS = [
     Goal("write, one thread, time over the raw codec's", f"(first write|rewrite), 1 thread, .*, {ORDER}", "uzram", "<=", 1 / 0.92, "raw codec"),
     Goal("read, one thread, time over the raw codec's", f"read, 1 thread, .*, {ORDER}", "uzram", "<=", 1 / 0.85, "raw codec"),
@@ -42,8 +43,8 @@ GOALS = [
     Goal("deferred push over synchronous free", "free, median, CPU time", "push", "<=", 0.1, "synchronous"),
     Goal("deferred push, 8 producers over 1", "free, CPU time, 8 threads", "push", "<=", 1.1, "push", "free, CPU time, 1 thread"),
     Goal("drain over synchronous free", "free, CPU time, 1 thread", "drain", "<=", 0.7, "synchronous"),
-    Goal("munmap of 256 MiB, time over zram's", "munmap of 256 MiB.*", "uzram", "<=", 1, "zram lz4"),
-    Goal("munmap of 256 MiB, drain held up, over zram's", "munmap of 256 MiB.*", "uzram, drain held up", "<=", 1, "zram lz4"),
+    Goal("munmap of 256 MiB, over zram's", f"{MUNMAP}.*", "uzram", "<=", 1, "zram lz4"),
+    Goal("munmap of 256 MiB, drain held up over not", f"{MUNMAP}.*, CPU", "uzram, drain held up", "<=", 1.1, "uzram"),
     Goal("4k read through loop, over that without hold", "4k random read, depth 1, median", "loop", "<=", 0.5, "loop, no hold"),
     Goal("4k read, what the store adds over raw decode", "4k random read, depth 1, CPU, above null", "disk", "<=", 1.25, "raw codec", "read, 1 thread, .*, random"),
     Goal("four writers on disk over one", "4k random write, depth 4", "disk", ">=", 3, "disk", "4k random write, depth 1"),
