@@ -20,7 +20,7 @@ ratio() { awk "BEGIN { printf \"%.5g\", ($1) / ($2) }"; }
 # zram_new ALGORITHM BYTES: a device of our own; $ZRAM is its name. Fails if this kernel's zram doesn't know ALGORITHM.
 zram_new() {
     local id
-    id=$(cat /sys/class/zram-control/hot_add 2>/dev/null) || skip "the kernel has no zram, or it can't be asked for a device"
+    id=$(cat /sys/class/zram-control/hot_add 2>/dev/null) || skip "there is no zram, or none to spare"
     ZRAM=zram$id
     at_exit "zram_end $ZRAM"
     grep -qw -e "$1" "/sys/block/$ZRAM/comp_algorithm" || return 1
@@ -35,8 +35,9 @@ zram_end() {
 
 # ---- memory ----
 
-# zram_memory NAME, uzram_memory NAME: what it takes, bytes. zram doesn't count its table (16 bytes a page of the device)
-# and zsmalloc's handles (8 bytes an object); uzram's metrics have both. uzram's reserve of free memory is not in it.
+# zram_memory NAME, uzram_memory NAME: what it takes, bytes. zram doesn't count its table (16 bytes a page of the
+# device) and zsmalloc's handles (8 bytes an object); uzram's metrics have all. uzram's reserve of free memory is not
+# in it.
 zram_memory() {
     local dir=/sys/block/$1
     echo $(($(mm_stat "$dir" mem_used_total) + 24 * ($(cat "$dir/disksize") / 4096)))

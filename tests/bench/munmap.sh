@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# munmap of memory that is swapped out to the last page, by one process and by three at the same time: on zram, on uzram,
-# and on a uzram whose drain thread is held up.
+# munmap of memory that is swapped out to the last page, by one process and by three at the same time: on zram, on
+# uzram, and on a uzram whose drain thread is held up.
 
 LIMIT=${LIMIT:-1800}
 # shellcheck source=tests/bench/lib.sh

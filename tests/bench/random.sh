@@ -32,7 +32,8 @@ null=$(server_pid "$DEV-null")
 arms+=(
     "disk=/run/uzram/$DEV/disk,$server" "disk, null store=/run/uzram/$DEV-null/disk,$null"
     "disk, no hold=/run/uzram/$DEV-never/disk,$never"
-    "loop=/dev/uzram/$DEV,$server" "loop, no hold=/dev/uzram/$DEV-never,$never" "loop, null store=/dev/uzram/$DEV-null,$null"
+    "loop=/dev/uzram/$DEV,$server" "loop, null store=/dev/uzram/$DEV-null,$null"
+    "loop, no hold=/dev/uzram/$DEV-never,$never"
 )
 "$BENCH/bench_disk" "${options[@]}" random "$CORPUS" "${arms[@]}"
 assert_no_errors "$DEV"

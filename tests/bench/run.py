@@ -38,7 +38,8 @@ def first_line(*command):
 
 
 def machine(quick):
-    cpus = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    cpus = [line.partition(":")[2].strip() for line in cpuinfo if "model name" in line]
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "revision": first_line("git", "describe", "--always", "--dirty", "--abbrev=12"),
@@ -69,10 +70,10 @@ def run(part, command, env, figures, log):
         for text in process.stdout:
             log.write(text)
             log.flush()
-            if text.startswith("{"):
-                line = json.loads(text)
-                if "what" in line:
-                    add(figures, part, line)
+            if not text.startswith("{"):
+                print(f" {text.strip()} ...", end="", file=sys.stderr, flush=True)
+            elif "what" in (line := json.loads(text)):
+                add(figures, part, line)
     outcome = {0: "", 77: ", skipped"}.get(process.returncode, f", FAILED with status {process.returncode}")
     print(f" {time.monotonic() - start:.0f} s{outcome}", file=sys.stderr)
     return process.returncode in (0, 77)
@@ -94,7 +95,12 @@ def main():
     out.mkdir(exist_ok=True)
     for old in (*out.glob("*.png"), *out.glob("*.svg")):
         old.unlink()
-    env = {**os.environ, "BUILD": str(args.build.resolve()), "CORPUS": str(args.corpus.resolve()), "QUICK": "1" if args.quick else ""}
+    env = {
+        **os.environ,
+        "BUILD": str(args.build.resolve()),
+        "CORPUS": str(args.corpus.resolve()),
+        "QUICK": "1" if args.quick else "",
+    }
     description = json.loads((args.corpus / "corpus.json").read_text())
     result = {**machine(args.quick), "corpus": description["name"], "figures": []}
     ok = True
