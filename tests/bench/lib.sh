@@ -39,8 +39,10 @@ zram_end() {
 # device) and zsmalloc's handles (8 bytes an object); uzram's metrics have all. uzram's reserve of free memory is not
 # in it.
 zram_memory() {
-    local dir=/sys/block/$1
-    echo $(($(mm_stat "$dir" mem_used_total) + 24 * ($(cat "$dir/disksize") / 4096)))
+    local dir=/sys/block/$1 pages stored
+    pages=$(($(cat "$dir/disksize") / 4096))
+    stored=$(($(mm_stat "$dir" orig_data_size) / 4096))
+    echo $(($(mm_stat "$dir" mem_used_total) + 16 * pages + 8 * stored))
 }
 
 uzram_memory() {

@@ -117,7 +117,7 @@ def derive(figures):
 
 
 def evaluate(result):
-    """Adds derived figures, quartiles, ratios (to zram lz4 where it's one of the arms, else to the first), and goals."""
+    """Adds derived figures, quartiles, ratios (to zram lz4 if it's one of the arms, else to the first), and goals."""
     derive(result["figures"])
     for figures in groups(result["figures"]).values():
         base = next((f for f in figures if f["arm"] == "zram lz4"), figures[0])
