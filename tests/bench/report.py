@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: MIT
 """Tables, goals and plots of a run of the benchmarks: report.py [BENCH.JSON]"""
 

@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: MIT
 """Runs the benchmarks and reports: build/bench/bench.json, a table, and plots. README.md has the method."""
 
