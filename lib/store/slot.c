@@ -4,9 +4,9 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/crash.h"
+#include "base/hash.h"
 #include "store/internal.h"
 
 /* --- the lock bit --- */
@@ -58,7 +58,7 @@ uz_entry uz_slot_detach(struct uz_store *s, uint64_t slot)
 static uint32_t object_sum(uint64_t slot, enum uz_codec codec, const void *object, size_t len)
 {
 	/* Fibonacci hashing spreads the slot's number over all bits. */
-	return (uint32_t)XXH3_64bits(object, len) ^
+	return (uint32_t)uz_hash(object, len) ^
 	       (uint32_t)((slot << 3 | codec) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
@@ -67,7 +67,7 @@ static uint32_t word_sum(uint64_t slot, uint64_t word)
 {
 	const uint64_t both[2] = {slot, word};
 
-	return (uint32_t)(XXH3_64bits(both, sizeof(both)) >> (64 - UZ_INLINE_SUM_BITS));
+	return (uint32_t)(uz_hash(both, sizeof(both)) >> (64 - UZ_INLINE_SUM_BITS));
 }
 
 /* Objects have long left the caches when they are read, and so has free memory. All lines at once,
