@@ -132,8 +132,9 @@ void uz_arena_set_limit(struct uz_arena *arena, uint64_t bytes);
 
 /* Take up to max extents of surplus units, which the caller punches out of the file
  * (uz_arena_extent_range()) and then returns with uz_arena_trim_end(), telling whether that worked:
- * if not, they're ready again. One thread, the drain's. Returns how many extents there are; 0: no
- * surplus. */
+ * if not, they are what they were. One thread, the drain's. Returns how many extents there are; 0
+ * ends a pass, which has offered each surplus unit once, in descending order. What surplus() is
+ * called for after its beginning is for the next. */
 unsigned uz_arena_trim_begin(struct uz_arena *arena, struct uz_extent *ret, unsigned max);
 void uz_arena_extent_range(const struct uz_arena *arena, const struct uz_extent *e,
 			   uint64_t *ret_off, uint64_t *ret_len);

@@ -9,27 +9,27 @@
 #include <pthread.h>
 
 #include "arena/arena.h"
+#include "base/bits.h"
 #include "base/spin.h"
 
-#define UNIT_NONE UINT32_MAX
-
-#define UZ_TRIM_BATCH                                                                              \
-	4096 /* surplus units sorted at a time, so that neighbours leave in one call */
-
 /* The units of one size. lock guards all that changes; it is a leaf, and nothing that can sleep or
- * fault runs under it: populating and punching happen to units in transit, which are on no list. */
+ * fault runs under it: populating and punching happen to units in transit, which are in no set. */
 struct area {
 	struct uz_spin lock;
 	uint32_t npages;
 	uint32_t nunits;
-	uint64_t base;	/* offset of unit 0 in the data */
-	uint32_t *next; /* links of the two lists; nunits of them */
-	uint32_t ready; /* list of ready units */
-	uint32_t cold;	/* list of units that were used once and have no memory now */
-	uint32_t fresh; /* units from here on have never been used: cold, and on no list */
+	uint64_t base; /* offset of unit 0 in the data */
+	struct uz_bits
+		ready; /* from survey to restore: ready or cold, what has memory, or has some */
+	struct uz_bits cold; /* units that were used once and have no memory now */
+	uint32_t fresh;	     /* units from here on have never been used: cold, and in no set */
 	uint32_t nready;
-	uint32_t target;	 /* ready units wanted */
-	bool told;		 /* the drain thread knows of the surplus */
+	uint32_t target;    /* ready units wanted */
+	uint64_t got_pages; /* handed out since the targets were set the last time */
+	uint64_t demand;    /* pages handed out before that, the longer ago the less they count */
+	bool told;	    /* the drain thread knows of the surplus */
+	uint32_t trim_end;  /* it is looking for surplus, and done with all units from here on; or 0
+			     */
 	uint32_t populated_meta; /* units whose private memory is populated: fresh's high-water mark
 				  */
 	void *meta;		 /* uz_arena_unit_meta() */
@@ -53,13 +53,16 @@ struct uz_arena {
 	void *surplus_context;
 
 	/* The refill thread sleeps on refill_kick, at first until that is no longer
-	 * refill_prepared, and adds one to refill_done after every batch. */
+	 * refill_prepared. Who finds the reserve dry sleeps on refill_done. */
 	pthread_t refill_thread;
 	bool refill_running;
 	atomic_bool refill_stop;
 	_Atomic uint32_t refill_kick, refill_done;
 	uint32_t refill_prepared;
-	uint32_t *trim_units; /* the drain thread's: where it sorts what it takes */
+	_Atomic uint32_t waiters; /* for refill_done */
+
+	uint64_t reserve_pages; /* the refill thread's */
+	bool trimming;		/* the drain thread's: a pass is under way */
 };
 
 static inline struct area *uz_area_of(struct uz_arena *a, unsigned npages)
@@ -73,21 +76,6 @@ static inline size_t uz_unit_bytes(const struct area *ar)
 }
 
 /* --- the area's lock is held --- */
-
-static inline void uz_unit_push(struct area *ar, uint32_t *head, uint32_t unit)
-{
-	ar->next[unit] = *head;
-	*head = unit;
-}
-
-static inline uint32_t uz_unit_pop(struct area *ar, uint32_t *head)
-{
-	uint32_t unit = *head;
-
-	if (unit != UNIT_NONE)
-		*head = ar->next[unit];
-	return unit;
-}
 
 /* Surplus begins well above the target, so that a store that breathes does not populate and punch
  * in turns. */
@@ -110,6 +98,9 @@ static inline bool uz_area_must_tell(struct area *ar)
 
 /* Wake the refill thread. */
 void uz_arena_kick_refill(struct uz_arena *a);
+
+/* Units have become ready: wake who waits for one. */
+void uz_arena_wake_getters(struct uz_arena *a);
 
 /* Populate the private memory that goes with count units. */
 int uz_units_populate_private(struct area *ar, uint32_t first, uint32_t count);

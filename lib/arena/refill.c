@@ -25,8 +25,10 @@ static int touch(void *base, size_t size, uint32_t first, uint32_t count)
 
 int uz_units_populate_private(struct area *ar, uint32_t first, uint32_t count)
 {
-	int err = touch(ar->next, sizeof(*ar->next), first, count);
+	int err = uz_bits_populate(&ar->ready, first, count);
 
+	if (!err)
+		err = uz_bits_populate(&ar->cold, first, count);
 	if (!err && ar->meta)
 		err = touch(ar->meta, ar->meta_size, first, count);
 	return err;
@@ -47,31 +49,37 @@ static int populate_row(struct uz_arena *a, struct area *ar, uint32_t first, uin
 	return err ? err : uz_units_populate_private(ar, first, count);
 }
 
-static int populate(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count)
+/* Returns how many units it has populated, in their order; *ret_err says why not all. */
+static uint32_t populate(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count,
+			 int *ret_err)
 {
-	int err = 0;
+	uint32_t i, n;
 
-	for (uint32_t i = 0, n; i < count && !err; i += n) {
+	for (i = 0; i < count; i += n) {
 		for (n = 1; i + n < count && units[i + n] == units[i] + n; n++)
 			;
-		err = populate_row(a, ar, units[i], n);
+		*ret_err = populate_row(a, ar, units[i], n);
+		if (*ret_err)
+			break;
 	}
-	return err;
+	return i;
 }
 
-/* Take up to a batch of cold units into transit, those that have been used before first. Returns
- * how many; 0: none are wanted or left. */
+/* Take up to a batch of cold units into transit, the lowest first. Returns how many; 0: none are
+ * wanted or left. */
 static uint32_t take_cold(struct area *ar, uint32_t units[REFILL_BATCH])
 {
 	uint32_t count = 0;
 
 	uz_spin_lock(&ar->lock);
 	while (count < REFILL_BATCH && ar->nready + count < ar->target) {
-		uint32_t unit = uz_unit_pop(ar, &ar->cold);
+		uint32_t unit = uz_bits_next(&ar->cold, count ? units[count - 1] + 1 : 0);
 
-		if (unit == UNIT_NONE && ar->fresh < ar->nunits)
+		if (unit != UZ_BITS_NONE)
+			uz_bits_remove(&ar->cold, unit);
+		else if (ar->fresh < ar->nunits)
 			unit = ar->fresh++;
-		if (unit == UNIT_NONE)
+		else
 			break;
 		units[count++] = unit;
 	}
@@ -87,7 +95,7 @@ static bool make_ready(struct area *ar, const uint32_t *units, uint32_t count)
 
 	uz_spin_lock(&ar->lock);
 	for (uint32_t i = 0; i < count; i++) {
-		uz_unit_push(ar, &ar->ready, units[i]);
+		uz_bits_add(&ar->ready, units[i]);
 		if (units[i] >= ar->populated_meta)
 			ar->populated_meta = units[i] + 1;
 	}
@@ -97,11 +105,17 @@ static bool make_ready(struct area *ar, const uint32_t *units, uint32_t count)
 	return tell;
 }
 
+/* Units that were never used are that again: the private memory that goes with them may be
+ * missing. */
 static void make_cold(struct area *ar, const uint32_t *units, uint32_t count)
 {
 	uz_spin_lock(&ar->lock);
-	for (uint32_t i = 0; i < count; i++)
-		uz_unit_push(ar, &ar->cold, units[i]);
+	while (count-- > 0) {
+		if (units[count] + 1 == ar->fresh)
+			ar->fresh--;
+		else
+			uz_bits_add(&ar->cold, units[count]);
+	}
 	uz_spin_unlock(&ar->lock);
 }
 
@@ -109,22 +123,98 @@ static void make_cold(struct area *ar, const uint32_t *units, uint32_t count)
 static int refill_batch(struct uz_arena *a, struct area *ar)
 {
 	uint32_t units[REFILL_BATCH];
-	uint32_t count = take_cold(ar, units);
-	int err;
+	uint32_t count = take_cold(ar, units), done;
+	int err = 0;
 
 	if (!count)
 		return 0;
-	err = populate(a, ar, units, count);
-	if (err) {
-		make_cold(ar, units, count);
-		return err;
-	}
+	done = populate(a, ar, units, count, &err);
 	UZ_CRASH(REFILL_POPULATED);
-	if (make_ready(ar, units, count) && a->surplus)
+	make_cold(ar, units + done, count - done);
+	if (make_ready(ar, units, done) && a->surplus)
 		a->surplus(a->surplus_context);
-	atomic_fetch_add(&a->refill_done, 1);
-	uz_futex_wake(&a->refill_done, INT_MAX);
-	return (int)count;
+	uz_arena_wake_getters(a);
+	return err ? err : (int)count;
+}
+
+/* --- the reserve, shared out by demand --- */
+
+/* Units that an area has whether they are in demand or not. */
+static uint64_t least_units(const struct uz_arena *a, const struct area *ar)
+{
+	uint64_t units = a->reserve_pages / 8 / UZ_UNIT_PAGES_MAX / ar->npages;
+
+	/* Some pages more than the reserve cost less than a dry size. */
+	return units < 4 ? 4 : units;
+}
+
+/* Set what is wanted from now on. Returns whether there is surplus now. */
+static bool set_target(struct uz_arena *a, struct area *ar, uint64_t shared, uint64_t demand)
+{
+	uint64_t target = least_units(a, ar) + shared * ar->demand / demand / ar->npages;
+	bool tell;
+
+	uz_spin_lock(&ar->lock);
+	ar->target = target > ar->nunits ? ar->nunits : (uint32_t)target;
+	tell = uz_area_must_tell(ar);
+	uz_spin_unlock(&ar->lock);
+	return tell;
+}
+
+static void set_targets(struct uz_arena *a)
+{
+	uint64_t least = 0, demand = 0, shared;
+	bool tell = false;
+
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+		least += least_units(a, uz_area_of(a, n)) * n;
+		demand += uz_area_of(a, n)->demand;
+	}
+	shared = a->reserve_pages > least ? a->reserve_pages - least : 0;
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++)
+		tell |= set_target(a, uz_area_of(a, n), shared, demand);
+	if (tell && a->surplus)
+		a->surplus(a->surplus_context);
+}
+
+/* What was asked for since the last time counts as much as all before it. Only when it is enough to
+ * go by: the mix of a few units is chance. */
+static void follow_demand(struct uz_arena *a)
+{
+	uint64_t got[UZ_UNIT_PAGES_MAX], sum = 0;
+
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+		struct area *ar = uz_area_of(a, n);
+
+		uz_spin_lock(&ar->lock);
+		got[n - 1] = ar->got_pages;
+		uz_spin_unlock(&ar->lock);
+		sum += got[n - 1];
+	}
+	if (sum < a->reserve_pages / 4)
+		return;
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+		struct area *ar = uz_area_of(a, n);
+
+		uz_spin_lock(&ar->lock);
+		ar->got_pages -= got[n - 1];
+		uz_spin_unlock(&ar->lock);
+		ar->demand = (ar->demand + got[n - 1]) / 2 + 1;
+	}
+	set_targets(a);
+}
+
+/* Before anything has been asked for: as what is used, or else evenly. */
+static void first_targets(struct uz_arena *a)
+{
+	uint64_t used = atomic_load(&a->used_pages);
+
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
+		struct area *ar = uz_area_of(a, n);
+
+		ar->demand = used ? a->reserve_pages * ar->demand / used + 1 : 1;
+	}
+	set_targets(a);
 }
 
 /* Areas take turns: one that is emptied as fast as it is filled must not keep the others dry. */
@@ -155,8 +245,10 @@ static void *refill_main(void *arg)
 		uz_futex_wait(&a->refill_kick, a->refill_prepared, 0);
 	while (!atomic_load(&a->refill_stop)) {
 		uint32_t kick = atomic_load(&a->refill_kick);
-		int err = refill(a);
+		int err;
 
+		follow_demand(a);
+		err = refill(a);
 		if (atomic_load(&a->refill_stop))
 			break;
 		uz_futex_wait(&a->refill_kick, kick, err ? REFILL_RETRY_MS * UZ_NSEC_PER_MSEC : 0);
@@ -181,34 +273,17 @@ int uz_arena_prepare(struct uz_arena *a)
 	return err;
 }
 
-/* Set what is wanted from now on. Returns whether there is surplus, of another process's. */
-static bool set_target(struct area *ar, uint64_t reserve)
-{
-	uint64_t target = reserve / UZ_UNIT_PAGES_MAX / uz_unit_bytes(ar);
-	bool tell;
-
-	uz_spin_lock(&ar->lock);
-	/* A spare area for every size costs less than a dry one. */
-	ar->target = target < 4 ? 4 : target > ar->nunits ? ar->nunits : (uint32_t)target;
-	tell = uz_area_must_tell(ar);
-	uz_spin_unlock(&ar->lock);
-	return tell;
-}
-
 int uz_arena_start(struct uz_arena *a, uint64_t reserve, bool wait, void (*surplus)(void *context),
 		   void *context)
 {
-	bool tell = false;
 	int err = a->refill_running ? 0 : uz_arena_prepare(a);
 
 	if (err)
 		return err;
 	a->surplus = surplus;
 	a->surplus_context = context;
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++)
-		tell |= set_target(uz_area_of(a, n), reserve);
-	if (tell && surplus)
-		surplus(context);
+	a->reserve_pages = reserve / UZ_PAGE_SIZE;
+	first_targets(a);
 	if (wait)
 		err = refill(a);
 	uz_arena_kick_refill(a);

@@ -13,10 +13,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* In next[], from survey to restore: of a unit that has memory, or has some. */
-#define UNIT_POPULATED (UNIT_NONE - 1)
-#define UNIT_PARTLY    (UNIT_NONE - 2)
-
 #define WARM_UNITS 256
 
 /* What one page of page table entries maps. */
@@ -96,32 +92,26 @@ void uz_arena_warm(struct uz_arena *a)
 		warm_area(a, uz_area_of(a, n));
 }
 
-static void mark(struct area *ar, uint32_t first, uint32_t end, uint32_t what)
-{
-	while (ar->fresh < first)
-		ar->next[ar->fresh++] = UNIT_NONE;
-	for (uint32_t unit = first; unit < end; unit++)
-		ar->next[unit] = what;
-	if (ar->fresh < end)
-		ar->fresh = end;
-}
-
 static void survey_area(struct uz_arena *a, struct area *ar)
 {
 	uintptr_t base = (uintptr_t)a->data + ar->base, prepared = 0;
 	size_t bytes = uz_unit_bytes(ar);
 	uint64_t pos = 0, from, to;
 
+	uz_bits_clear(&ar->ready);
+	uz_bits_clear(&ar->cold);
 	for (ar->fresh = 0; find_memory(a, ar, pos, &from, &to); pos = to) {
 		uint32_t first = (uint32_t)((from + bytes - 1) / bytes);
 		uint32_t end = (uint32_t)(to / bytes);
 
 		prepare_tables(base + from, base + to, &prepared);
+		for (uint32_t unit = first; unit < end; unit++)
+			uz_bits_add(&ar->ready, unit);
 		if (from % bytes)
-			mark(ar, first - 1, first, UNIT_PARTLY);
-		mark(ar, first, end, UNIT_POPULATED);
+			uz_bits_add(&ar->cold, first - 1);
 		if (to % bytes)
-			mark(ar, end, end + 1, UNIT_PARTLY);
+			uz_bits_add(&ar->cold, end);
+		ar->fresh = end + (to % bytes != 0);
 	}
 }
 
@@ -155,7 +145,6 @@ static void punch_rest(struct uz_arena *a, const struct area *ar, uint32_t unit)
 static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_unit_used *used,
 			void *context)
 {
-	uint32_t surveyed = ar->fresh;
 	int err;
 
 	if (ar->fresh < end)
@@ -164,24 +153,24 @@ static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_un
 	if (err)
 		return err;
 	ar->populated_meta = ar->fresh;
-	ar->ready = ar->cold = UNIT_NONE;
 	ar->nready = 0;
+	ar->demand = 0;
 	ar->told = false;
-	/* Downwards: the lowest are handed out first. */
-	for (uint32_t unit = ar->fresh; unit-- > 0;) {
-		uint32_t found = unit < surveyed ? ar->next[unit] : UNIT_NONE;
-
+	ar->trim_end = 0;
+	for (uint32_t unit = 0; unit < ar->fresh; unit++) {
 		if (used(context, ar->npages, unit)) {
-			atomic_fetch_add_explicit(&a->used_pages, ar->npages, memory_order_relaxed);
-		} else if (found == UNIT_POPULATED) {
-			uz_unit_push(ar, &ar->ready, unit);
+			uz_bits_remove(&ar->ready, unit);
+			uz_bits_remove(&ar->cold, unit);
+			ar->demand += ar->npages;
+		} else if (uz_bits_has(&ar->ready, unit)) {
 			ar->nready++;
 		} else {
-			if (found == UNIT_PARTLY)
+			if (uz_bits_has(&ar->cold, unit))
 				punch_rest(a, ar, unit);
-			uz_unit_push(ar, &ar->cold, unit);
+			uz_bits_add(&ar->cold, unit);
 		}
 	}
+	atomic_fetch_add_explicit(&a->used_pages, ar->demand, memory_order_relaxed);
 	return 0;
 }
 

@@ -1,64 +1,78 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving memory back to the kernel: what is beyond the reserve.
+ * Giving memory back to the kernel: what is beyond the reserve, from the highest unit down, as the
+ * lowest are handed out first.
+ *
+ * A pass goes through an area once. Each extent reaches down over whatever is free, cold units
+ * between the ready ones included: they have no memory to lose, and a punch costs by the call. So
+ * what was freed here and there, and in part punched already while the rest was being freed, leaves
+ * in large pieces in the end.
  */
 #include "arena/internal.h"
 
-#include <stdlib.h>
+#include <unistd.h>
 
-static int compare_units(const void *x, const void *y)
+/* Units an extent: bounds the time the area's lock is held. */
+#define EXTENT_MAX 1024
+
+/* Take an extent of surplus out of the area. The area's lock is held. */
+static bool take_extent(struct area *ar, struct uz_extent *ret)
 {
-	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+	uint32_t last, first, end;
 
-	return a < b ? -1 : a > b;
+	if (!ar->trim_end)
+		return false;
+	last = ar->nready > ar->target ? uz_bits_prev(&ar->ready, ar->trim_end - 1) : UZ_BITS_NONE;
+	if (last == UZ_BITS_NONE) {
+		ar->trim_end = 0;
+		return false;
+	}
+	first = end = last + 1;
+	for (uint32_t unit = last; end - unit <= EXTENT_MAX; unit--) {
+		if (uz_bits_has(&ar->ready, unit) && ar->nready > ar->target) {
+			uz_bits_remove(&ar->ready, unit);
+			ar->nready--;
+			first = unit;
+		} else if (!uz_bits_has(&ar->cold, unit)) {
+			break;
+		}
+		if (!unit)
+			break;
+	}
+	for (uint32_t unit = first; unit < end; unit++)
+		uz_bits_remove(&ar->cold, unit);
+	ar->trim_end = first;
+	*ret = (struct uz_extent){ar->npages, first, end - first};
+	return true;
 }
 
-static uint32_t take_surplus(struct uz_arena *a, struct area *ar)
+static void begin_pass(struct area *ar)
 {
-	uint32_t count = 0;
-
 	uz_spin_lock(&ar->lock);
+	if (ar->told)
+		ar->trim_end = ar->fresh;
 	ar->told = false;
-	if (ar->nready >= uz_area_high_mark(ar)) {
-		while (ar->nready > ar->target && count < UZ_TRIM_BATCH) {
-			a->trim_units[count++] = uz_unit_pop(ar, &ar->ready);
-			ar->nready--;
-		}
-	}
 	uz_spin_unlock(&ar->lock);
-	return count;
 }
 
 unsigned uz_arena_trim_begin(struct uz_arena *a, struct uz_extent *ret, unsigned max)
 {
 	unsigned count = 0;
 
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX && count < max; n++) {
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
 		struct area *ar = uz_area_of(a, n);
-		uint32_t taken = take_surplus(a, ar);
-		uint32_t i = 0;
+		bool found = true;
 
-		qsort(a->trim_units, taken, sizeof(*a->trim_units), compare_units);
-		for (;
-		     i < taken && (count < max ||
-				   a->trim_units[i] == ret[count - 1].first + ret[count - 1].count);
-		     i++) {
-			struct uz_extent *last = count ? &ret[count - 1] : NULL;
-
-			if (last && last->npages == n &&
-			    a->trim_units[i] == last->first + last->count)
-				last->count++;
-			else
-				ret[count++] = (struct uz_extent){n, a->trim_units[i], 1};
+		if (!a->trimming)
+			begin_pass(ar);
+		while (count < max && found) {
+			uz_spin_lock(&ar->lock);
+			found = take_extent(ar, &ret[count]);
+			uz_spin_unlock(&ar->lock);
+			count += found;
 		}
-		/* No room for these: ready again, until the next call. */
-		uz_spin_lock(&ar->lock);
-		for (; i < taken; i++) {
-			uz_unit_push(ar, &ar->ready, a->trim_units[i]);
-			ar->nready++;
-		}
-		uz_spin_unlock(&ar->lock);
 	}
+	a->trimming = count > 0;
 	return count;
 }
 
@@ -71,14 +85,39 @@ void uz_arena_extent_range(const struct uz_arena *a, const struct uz_extent *e, 
 	*ret_len = e->count * uz_unit_bytes(ar);
 }
 
+/* The kernel has not taken an extent: some of its units have memory, some had none before. */
+static bool has_memory(const struct uz_arena *a, uint32_t npages, uint32_t unit)
+{
+	const struct uz_extent e = {npages, unit, 1};
+	uint64_t off, len;
+	off_t hole;
+
+	uz_arena_extent_range(a, &e, &off, &len);
+	hole = lseek(a->fd, (off_t)off, SEEK_HOLE);
+	return hole >= (off_t)(off + len);
+}
+
+static void return_unit(struct area *ar, uint32_t unit, bool ready)
+{
+	uz_spin_lock(&ar->lock);
+	uz_bits_add(ready ? &ar->ready : &ar->cold, unit);
+	ar->nready += ready;
+	uz_spin_unlock(&ar->lock);
+}
+
 void uz_arena_trim_end(struct uz_arena *a, const struct uz_extent *e, bool punched)
 {
 	struct area *ar = uz_area_of(a, e->npages);
+	uint32_t end = e->first + e->count;
 
+	if (!punched) {
+		for (uint32_t unit = e->first; unit < end; unit++)
+			return_unit(ar, unit, has_memory(a, e->npages, unit));
+		uz_arena_wake_getters(a);
+		return;
+	}
 	uz_spin_lock(&ar->lock);
-	for (uint32_t u = e->first; u < e->first + e->count; u++)
-		uz_unit_push(ar, punched ? &ar->cold : &ar->ready, u);
-	if (!punched)
-		ar->nready += e->count;
+	for (uint32_t unit = e->first; unit < end; unit++)
+		uz_bits_add(&ar->cold, unit);
 	uz_spin_unlock(&ar->lock);
 }

@@ -5,7 +5,6 @@
 #include "arena/internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "base/futex.h"
@@ -23,17 +22,18 @@ int uz_areas_init(struct uz_arena *a)
 {
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
 		struct area *ar = uz_area_of(a, n);
+		int err;
 
 		ar->npages = n;
 		ar->nunits = (uint32_t)(a->sb->area_span / uz_unit_bytes(ar));
 		ar->base = (n - 1) * a->sb->area_span;
-		ar->ready = ar->cold = UNIT_NONE;
-		ar->next = reserve_private(ar->nunits * sizeof(*ar->next));
-		if (!ar->next)
-			return -ENOMEM;
+		err = uz_bits_init(&ar->ready, ar->nunits);
+		if (!err)
+			err = uz_bits_init(&ar->cold, ar->nunits);
+		if (err)
+			return err;
 	}
-	a->trim_units = malloc(UZ_TRIM_BATCH * sizeof(*a->trim_units));
-	return a->trim_units ? 0 : -ENOMEM;
+	return 0;
 }
 
 void uz_areas_done(struct uz_arena *a)
@@ -41,12 +41,11 @@ void uz_areas_done(struct uz_arena *a)
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
 		struct area *ar = uz_area_of(a, n);
 
-		if (ar->next)
-			munmap(ar->next, ar->nunits * sizeof(*ar->next));
+		uz_bits_done(&ar->ready);
+		uz_bits_done(&ar->cold);
 		if (ar->meta)
 			munmap(ar->meta, ar->nunits * ar->meta_size);
 	}
-	free(a->trim_units);
 }
 
 void *uz_arena_unit_meta(struct uz_arena *a, unsigned npages, size_t size)
@@ -143,18 +142,23 @@ static void uncharge(struct uz_arena *a, unsigned npages)
 	atomic_fetch_sub_explicit(&a->used_pages, npages, memory_order_relaxed);
 }
 
+/* The lowest: what is free gathers above, and goes back to the kernel in large pieces. */
 static uint32_t take_ready(struct uz_arena *a, struct area *ar)
 {
-	uint32_t unit, left;
+	uint32_t unit;
+	bool low;
 
 	uz_spin_lock(&ar->lock);
-	unit = uz_unit_pop(ar, &ar->ready);
-	if (unit != UNIT_NONE)
+	unit = uz_bits_next(&ar->ready, 0);
+	if (unit != UZ_BITS_NONE) {
+		uz_bits_remove(&ar->ready, unit);
 		ar->nready--;
-	left = ar->nready;
-	uz_spin_unlock(&ar->lock);
+		ar->got_pages += ar->npages;
+	}
 	/* At the mark only, not below it: one system call a refill. */
-	if (left == low_mark(ar) || unit == UNIT_NONE)
+	low = ar->nready == low_mark(ar) || unit == UZ_BITS_NONE;
+	uz_spin_unlock(&ar->lock);
+	if (low)
 		uz_arena_kick_refill(a);
 	return unit;
 }
@@ -165,20 +169,34 @@ static uint32_t wait_ready(struct uz_arena *a, struct area *ar)
 	uint32_t unit;
 
 	atomic_fetch_add_explicit(&a->dry, 1, memory_order_relaxed);
+	/* Before looking: see uz_arena_wake_getters(). */
+	atomic_fetch_add_explicit(&a->waiters, 1, memory_order_relaxed);
 	for (;;) {
 		uint32_t done = atomic_load(&a->refill_done);
 		uint64_t now;
 
 		unit = take_ready(a, ar);
-		if (unit != UNIT_NONE)
-			return unit;
+		if (unit != UZ_BITS_NONE)
+			break;
 		now = uz_now_ns();
 		if (now >= deadline) {
 			atomic_fetch_add_explicit(&a->failed, 1, memory_order_relaxed);
-			return UNIT_NONE;
+			break;
 		}
 		uz_futex_wait(&a->refill_done, done, deadline - now);
 	}
+	atomic_fetch_sub_explicit(&a->waiters, 1, memory_order_relaxed);
+	return unit;
+}
+
+void uz_arena_wake_getters(struct uz_arena *a)
+{
+	/* A getter that did not see what the caller has added under the area's lock held that lock
+	 * before it, and had counted itself by then. */
+	if (!atomic_load_explicit(&a->waiters, memory_order_relaxed))
+		return;
+	atomic_fetch_add(&a->refill_done, 1);
+	uz_futex_wake(&a->refill_done, INT_MAX);
 }
 
 int64_t uz_arena_get(struct uz_arena *a, unsigned npages)
@@ -191,9 +209,9 @@ int64_t uz_arena_get(struct uz_arena *a, unsigned npages)
 	if (err)
 		return err;
 	unit = take_ready(a, ar);
-	if (unit == UNIT_NONE)
+	if (unit == UZ_BITS_NONE)
 		unit = wait_ready(a, ar);
-	if (unit == UNIT_NONE) {
+	if (unit == UZ_BITS_NONE) {
 		uncharge(a, npages);
 		return -ENOMEM;
 	}
@@ -207,11 +225,12 @@ void uz_arena_put(struct uz_arena *a, unsigned npages, const uint32_t *units, ui
 
 	uz_spin_lock(&ar->lock);
 	for (uint32_t i = 0; i < count; i++)
-		uz_unit_push(ar, &ar->ready, units[i]);
+		uz_bits_add(&ar->ready, units[i]);
 	ar->nready += count;
 	tell = uz_area_must_tell(ar);
 	uz_spin_unlock(&ar->lock);
 	uncharge(a, count * npages);
+	uz_arena_wake_getters(a);
 	if (tell && a->surplus)
 		a->surplus(a->surplus_context);
 }
@@ -243,7 +262,9 @@ void uz_arena_stat(struct uz_arena *a, struct uz_arena_stat *ret)
 
 		uz_spin_lock(&ar->lock);
 		st.ready_pages += (uint64_t)ar->nready * n;
-		st.meta_bytes += ar->populated_meta * (sizeof(*ar->next) + ar->meta_size);
+		st.meta_bytes += ar->populated_meta * ar->meta_size +
+				 uz_bits_bytes(&ar->ready, ar->populated_meta) +
+				 uz_bits_bytes(&ar->cold, ar->populated_meta);
 		uz_spin_unlock(&ar->lock);
 	}
 	*ret = st;

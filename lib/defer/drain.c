@@ -106,20 +106,20 @@ static void serve_flush(struct uz_defer *d, uint32_t requested)
 
 /* --- giving memory back --- */
 
+/* A pass over the surplus begins a while after there is some: what else is being freed at the time
+ * makes its pieces larger. */
 static bool submit_trims(struct uz_defer *d)
 {
 	struct uz_extent batch[TRIMS_MAX];
 	unsigned room = TRIMS_MAX - d->ntrims, count;
 
-	/* Only when asked to: what the kernel refused to take must not be offered to it in a tight
-	 * loop. */
-	if (!atomic_exchange(&d->trim, false) && !d->trim_more)
-		return false;
-	d->trim_more = true;
-	if (!room)
+	if (!d->trim_at && atomic_exchange(&d->trim, false))
+		d->trim_at = uz_now_ns() + TRIM_PAUSE_MS * UZ_NSEC_PER_MSEC;
+	if (!d->trim_at || room < TRIMS_MAX / 2 || uz_now_ns() < d->trim_at)
 		return false;
 	count = uz_arena_trim_begin(d->config.arena, batch, room);
-	d->trim_more = count > 0;
+	if (!count)
+		d->trim_at = 0;
 	for (unsigned i = 0, slot = 0; i < count; i++, slot++) {
 		struct io_uring_sqe *sqe =
 			io_uring_get_sqe(&d->ring); /* the queue holds TRIMS_MAX and the wake-up */
@@ -170,8 +170,6 @@ static void reap(struct uz_defer *d)
 		}
 		uz_arena_trim_end(d->config.arena, &d->trims[data], cqe->res == 0);
 		UZ_CRASH(TRIM_END);
-		if (cqe->res != 0)
-			d->trim_more = false;
 		d->trim_busy[data] = false;
 		d->ntrims--;
 	}
@@ -205,7 +203,7 @@ static bool anything_pending(struct uz_defer *d)
 	uz_spin_lock(&d->lock);
 	any = d->full != NULL;
 	uz_spin_unlock(&d->lock);
-	return any || atomic_load(&d->trim) || atomic_load(&d->stop) ||
+	return any || (!d->trim_at && atomic_load(&d->trim)) || atomic_load(&d->stop) ||
 	       atomic_load(&d->flush_requested) != atomic_load(&d->flush_done);
 }
 
@@ -273,18 +271,20 @@ static void *drain_main(void *arg)
 			finish(d);
 		if (flush != atomic_load(&d->flush_done))
 			serve_flush(d, flush);
-		busy |= submit_trims(d);
+		busy |= !stop && submit_trims(d);
 		if (busy)
 			continue; /* look again before sleeping */
 		if (stop) {
 			if (d->ntrims)
 				wait_ring(d, 0);
-		} else if (quiet >= DRAIN_LINGER && d->can_idle) {
+		} else if (quiet >= DRAIN_LINGER && d->can_idle && !d->trim_at) {
 			go_to_sleep(d, DRAIN_IDLE, 0);
 			quiet = 0;
 			tick = uz_now_ns() + age;
 		} else {
-			go_to_sleep(d, DRAIN_TICKING, tick);
+			go_to_sleep(d, DRAIN_TICKING,
+				    d->trim_at && !d->ntrims && d->trim_at < tick ? d->trim_at
+										  : tick);
 		}
 	} while (!stop || busy || d->ntrims);
 	return NULL;

@@ -43,7 +43,8 @@ enum drain_state {
  * costs about what the push that finds no timer pays for a wake-up, so a few are worth waiting. */
 #define DRAIN_LINGER 16
 
-#define TRIMS_MAX 64 /* punches in flight */
+#define TRIMS_MAX     64 /* punches in flight */
+#define TRIM_PAUSE_MS 20 /* between passes, and before the first */
 
 struct uz_defer {
 	/* Read by every push; the rest is on other cache lines. */
@@ -83,7 +84,7 @@ struct uz_defer {
 	struct uz_extent trims[TRIMS_MAX];
 	bool trim_busy[TRIMS_MAX];
 	unsigned ntrims;
-	bool trim_more; /* there may be more surplus than was taken the last time */
+	uint64_t trim_at; /* when to begin, or to have begun, a pass over the surplus; 0: not */
 };
 
 /* Wake the drain thread unless it runs. */

@@ -369,11 +369,11 @@ static void model_init(struct model *m, struct uz_arena *a)
 		m->used[n] = calloc(uz_arena_nunits(a, n), sizeof(bool));
 }
 
-static uint32_t list_length(const struct area *ar, uint32_t unit)
+static uint32_t members(const struct uz_bits *bits)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, at = uz_bits_next(bits, 0);
 
-	for (; unit != UNIT_NONE && n <= ar->nunits; unit = ar->next[unit])
+	for (; at != UZ_BITS_NONE; at = uz_bits_next(bits, at + 1))
 		n++;
 	return n;
 }
@@ -387,9 +387,8 @@ static void check_accounts(const struct model *m)
 
 		for (uint32_t u = 0; u < ar->nunits; u++)
 			used += m->used[n][u];
-		assert_int_equal(list_length(ar, ar->ready), ar->nready);
-		assert_int_equal(used + ar->nready + list_length(ar, ar->cold) + ar->nunits -
-					 ar->fresh,
+		assert_int_equal(members(&ar->ready), ar->nready);
+		assert_int_equal(used + ar->nready + members(&ar->cold) + ar->nunits - ar->fresh,
 				 ar->nunits);
 	}
 }
@@ -553,17 +552,22 @@ static void test_trim(void **state)
 	for (unsigned round = 0; round < 3; round++) {
 		while (m.nheld < HELD_MAX)
 			model_get(&m, 1 + m.nheld % SIZES);
-		assert_int_equal(calls, 0);
+		calls = 0; /* as some sizes were more in demand than others */
 		while (m.nheld)
 			model_put(&m, below(m.nheld));
 		assert_true(calls > 0);
 		await_settled(a, RESERVE);
 
 		before = stat_of(a).ready_pages;
-		assert_true(model_trim(&m, 64, 100) > 0);
-		assert_int_equal(stat_of(a).ready_pages, before);
-		assert_true(settled(a, RESERVE));
+		while (model_trim(&m, 64, 100))
+			;
+		assert_true(stat_of(a).ready_pages >= before);
+		await_settled(a, RESERVE);
 
+		for (unsigned n = 1; n <= SIZES; n++) {
+			model_get(&m, n);
+			model_put(&m, 0);
+		}
 		while (model_trim(&m, 64, 0))
 			;
 		await_settled(a, RESERVE);
@@ -574,57 +578,85 @@ static void test_trim(void **state)
 	model_done(&m);
 }
 
-/* Have exactly the units [from, to) of n pages be surplus: those above the target that were put
- * back last. */
-static void make_surplus(struct model *m, unsigned n, uint32_t from, uint32_t to)
+static void put_number(struct model *m, unsigned n, uint32_t number)
 {
-	struct area *ar = &m->arena->areas[n - 1];
+	unsigned i = 0;
 
-	for (unsigned i = 0; i < m->nheld && ar->nready < ar->target;) {
-		struct unit u = m->held[i];
-
-		if (u.npages == n && (u.number < from || u.number >= to))
-			model_put(m, i);
-		else
-			i++;
-	}
-	assert_int_equal(ar->nready, ar->target);
-	for (uint32_t number = from; number < to; number++) {
-		unsigned i = 0;
-
-		while (m->held[i].npages != n || m->held[i].number != number)
-			assert_true(++i < m->nheld);
-		model_put(m, i);
-	}
+	while (m->held[i].npages != n || m->held[i].number != number)
+		assert_true(++i < m->nheld);
+	model_put(m, i);
 }
 
-/* Neighbours leave in one extent, but not those that are neighbours only by number. */
+static void put_row(struct model *m, unsigned n, uint32_t from, uint32_t to, uint32_t step)
+{
+	for (uint32_t number = from; number < to; number += step)
+		put_number(m, n, number);
+}
+
+/* Take all that is surplus, which is this, from the top down. */
+static void assert_trims(struct model *m, const struct uz_extent *expected, unsigned count)
+{
+	struct uz_extent e[64];
+
+	assert_in_range(uz_arena_trim_begin(m->arena, e, 64), count, count);
+	for (unsigned i = 0; i < count; i++) {
+		assert_memory_equal(&e[i], &expected[i], sizeof(e[i]));
+		assert_int_equal(punch(m->arena, &e[i]), 0);
+		uz_arena_trim_end(m->arena, &e[i], true);
+	}
+	assert_int_equal(uz_arena_trim_begin(m->arena, e, 64), 0);
+}
+
+/* Neighbours leave in one extent, but not those that are neighbours only by number. What has left
+ * before is no obstacle between those that leave now. */
 static void test_trim_extents(void **state)
 {
+	enum { FIRST = 600, ALL = 1000 }; /* the reserve is below the first */
+	struct uz_extent fifth[50];
 	struct model m;
-	struct uz_extent e[4];
 
 	model_init(&m, new_arena());
 	assert_int_equal(uz_arena_start(m.arena, RESERVE, true, NULL, NULL), 0);
 	for (unsigned n = 1; n <= 3; n++) {
-		for (unsigned i = 0; i < 1000; i++)
+		for (unsigned i = 0; i < ALL; i++)
 			model_get(&m, n);
 	}
 	uz_arena_stop(m.arena); /* no refill comes between */
+	while (model_trim(&m, 64, 0))
+		; /* of sizes that have not been asked for */
 	for (unsigned n = 1; n <= 3; n++) {
 		while (m.arena->areas[n - 1].nready > 0)
 			model_get(&m, n);
-		make_surplus(&m, n, n * 100, (n + 1) * 100);
+		put_row(&m, n, 0, m.arena->areas[n - 1].target, 1);
 	}
-	assert_int_equal(uz_arena_trim_begin(m.arena, e, 4), 3);
-	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(e[i].npages, i + 1);
-		assert_int_equal(e[i].first, (i + 1) * 100);
-		assert_int_equal(e[i].count, 100);
-		assert_int_equal(punch(m.arena, &e[i]), 0);
-		uz_arena_trim_end(m.arena, &e[i], true);
-	}
-	assert_int_equal(uz_arena_trim_begin(m.arena, e, 4), 0);
+	for (unsigned n = 1; n <= 3; n++)
+		put_row(&m, n, FIRST + n * 50, FIRST + n * 50 + 250, 1);
+	assert_trims(&m,
+		     (struct uz_extent[]){
+			     {1, FIRST + 50, 250}, {2, FIRST + 100, 250}, {3, FIRST + 150, 250}},
+		     3);
+	for (unsigned n = 1; n <= 3; n++)
+		assert_int_equal(m.arena->areas[n - 1].nready, m.arena->areas[n - 1].target);
+	model_done(&m);
+
+	/* 250 units once more, every fifth of them first. */
+	model_init(&m, new_arena());
+	assert_int_equal(uz_arena_start(m.arena, MIB / 4, true, NULL, NULL), 0);
+	for (unsigned i = 0; i < ALL; i++)
+		model_get(&m, 1);
+	uz_arena_stop(m.arena);
+	while (model_trim(&m, 64, 0))
+		;
+	while (m.arena->areas[0].nready > 0)
+		model_get(&m, 1);
+	put_row(&m, 1, 0, m.arena->areas[0].target, 1);
+	put_row(&m, 1, FIRST, FIRST + 250, 5);
+	for (unsigned i = 0; i < 50; i++)
+		fifth[i] = (struct uz_extent){1, FIRST + 245 - 5 * i, 1};
+	assert_trims(&m, fifth, 50);
+	for (unsigned i = 1; i < 5; i++)
+		put_row(&m, 1, FIRST + i, FIRST + 250, 5);
+	assert_trims(&m, &(struct uz_extent){1, FIRST + 1, 249}, 1);
 	model_done(&m);
 }
 
@@ -933,6 +965,93 @@ static void test_no_memory(void **state)
 	model_done(&m);
 }
 
+static void *get_one(void *arg)
+{
+	struct getter *g = arg;
+	uint64_t start = uz_now_ns();
+	int64_t got = uz_arena_get(g->arena, 4);
+
+	g->failed = (unsigned)((uz_now_ns() - start) / UZ_NSEC_PER_MSEC);
+	if (got >= 0)
+		g->held[g->nheld++] = (struct unit){4, (uint32_t)got};
+	return NULL;
+}
+
+/* Who waits for a unit has the next that is put back, at once. */
+static void test_put_wakes(void **state)
+{
+	static struct getter g;
+	struct uz_arena *a = cramped_arena("8m");
+	struct model m;
+	pthread_t thread;
+	int64_t got;
+
+	if (!a)
+		skip(); /* no CAP_SYS_ADMIN */
+	assert_int_equal(uz_arena_start(a, RESERVE, true, NULL, NULL), 0);
+	model_init(&m, a);
+	while ((got = uz_arena_get(a, 4)) >= 0)
+		model_took(&m, (struct unit){4, (uint32_t)got});
+	g.arena = a;
+	/* A busy machine may take its time; not every time. */
+	for (unsigned i = 0, ms = UZ_ARENA_WAIT_MS; ms > UZ_ARENA_WAIT_MS / 2; i++) {
+		assert_true(i < 10);
+		assert_int_equal(pthread_create(&thread, NULL, get_one, &g), 0);
+		usleep(UZ_ARENA_WAIT_MS / 10 * 1000);
+		model_put(&m, 0);
+		pthread_join(thread, NULL);
+		assert_int_equal(g.nheld, 1);
+		model_took(&m, g.held[--g.nheld]);
+		ms = g.failed;
+	}
+	m.max = stat_of(a).used_max;
+	model_done(&m);
+}
+
+/* --- the reserve, shared out by demand --- */
+
+static uint64_t wanted_pages(const struct uz_arena *a, unsigned n)
+{
+	return (uint64_t)a->areas[n - 1].target * n;
+}
+
+/* Most of the reserve is of the size that has been asked for lately. */
+static void test_demand(void **state)
+{
+	static const unsigned sizes[] = {1, 8, 3};
+	const uint64_t reserve = 4 * MIB;
+	struct uz_arena *a;
+	struct model m;
+
+	assert_int_equal(uz_arena_new(1024 * MIB, &a), 0);
+	assert_int_equal(uz_arena_start(a, reserve, true, NULL, NULL), 0);
+	model_init(&m, a);
+	for (unsigned n = 1; n <= SIZES; n++)
+		assert_in_range(wanted_pages(a, n), reserve / PAGE / SIZES - 2 * SIZES,
+				reserve / PAGE / SIZES + 2 * SIZES);
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t sum = 0;
+
+		for (uint64_t pages = 0; pages < 3 * reserve / PAGE; pages += sizes[i])
+			model_get(&m, sizes[i]);
+		while (m.nheld)
+			model_put(&m, 0);
+		for (unsigned ms = 0; wanted_pages(a, sizes[i]) < reserve / PAGE / 2; ms++) {
+			assert_true(ms < 5000);
+			usleep(1000);
+		}
+		for (unsigned n = 1; n <= SIZES; n++) {
+			assert_true(a->areas[n - 1].target >= 4);
+			sum += wanted_pages(a, n);
+		}
+		assert_in_range(sum, 0, reserve / PAGE);
+		while (model_trim(&m, 64, 0))
+			;
+		await_settled(a, reserve);
+	}
+	model_done(&m);
+}
+
 /* --- rebuilding --- */
 
 static bool is_used(void *context, unsigned npages, uint32_t unit)
@@ -1099,7 +1218,8 @@ static void test_survey_prepares(void **state)
 	for (unsigned n = 1; n <= SIZES; n += 3) {
 		const struct area *ar = uz_area_of(b, n);
 
-		for (uint32_t unit = ar->ready; unit != UNIT_NONE; unit = ar->next[unit])
+		for (uint32_t unit = uz_bits_next(&ar->ready, 0); unit != UZ_BITS_NONE;
+		     unit = uz_bits_next(&ar->ready, unit + 1))
 			poke(uz_arena_ptr(b, uz_arena_unit_off(b, n, unit)), n * PAGE);
 	}
 	/* The units spread over 384 KiB of them; sanitizers need a few for themselves. */
@@ -1149,6 +1269,8 @@ int main(void)
 		cmocka_unit_test(test_dry),
 		cmocka_unit_test(test_dry_elsewhere),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_put_wakes),
+		cmocka_unit_test(test_demand),
 		cmocka_unit_test(test_restore),
 		cmocka_unit_test(test_survey_parts),
 		cmocka_unit_test(test_survey_prepares),

@@ -390,6 +390,16 @@ static unsigned long run_time(pid_t tid)
 	return ns + times;
 }
 
+/* Until the drain thread sleeps without a timer. */
+static void await_sleep(struct uz_defer *d)
+{
+	for (unsigned ms = 0; atomic_load(&d->state) != DRAIN_IDLE; ms++) {
+		assert_true(ms < 10000);
+		usleep(1000);
+	}
+	usleep(50 * 1000);
+}
+
 /* With nothing pending the drain thread sleeps and is not woken, not even by a timer. */
 static void test_idle(void **state)
 {
@@ -406,11 +416,7 @@ static void test_idle(void **state)
 		if (v % 2)
 			uz_defer_flush(d);
 		assert_true(await_total(v + 1, 1000));
-		for (unsigned ms = 0; atomic_load(&d->state) != DRAIN_IDLE; ms++) {
-			assert_true(ms < 5000);
-			usleep(1000);
-		}
-		usleep(50 * 1000);
+		await_sleep(d);
 		before = run_time(books.tid);
 		assert_true(before > 0);
 		usleep(300 * 1000);
@@ -1041,11 +1047,11 @@ static void test_trim_in_a_row(void **state)
 	trimmer_done(&t);
 }
 
-static uint32_t list_length(const struct area *ar, uint32_t unit)
+static uint32_t members(const struct uz_bits *bits)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, at = uz_bits_next(bits, 0);
 
-	for (; unit != UNIT_NONE && n <= ar->nunits; unit = ar->next[unit])
+	for (; at != UZ_BITS_NONE; at = uz_bits_next(bits, at + 1))
 		n++;
 	return n;
 }
@@ -1069,8 +1075,8 @@ static void test_trim_and_stop(void **state)
 		assert_int_equal(file_memory(&t),
 				 st.table_bytes + (st.used_pages + st.ready_pages) * PAGE);
 		ar = &a->areas[0];
-		assert_int_equal(list_length(ar, ar->ready), ar->nready);
-		assert_int_equal(ar->nready + list_length(ar, ar->cold) + UNITS / 2, ar->fresh);
+		assert_int_equal(members(&ar->ready), ar->nready);
+		assert_int_equal(ar->nready + members(&ar->cold) + UNITS / 2, ar->fresh);
 		uz_arena_free(a);
 	}
 }
@@ -1104,7 +1110,7 @@ static void test_trim_refused(void **state)
 	trimmer_init(&t, sealable_arena());
 	assert_int_equal(fcntl(uz_arena_fd(t.arena), F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
 	put_every(&t, 0, 2);
-	usleep(200 * 1000);
+	await_sleep(t.d);
 	before = run_time(books.tid);
 	usleep(200 * 1000);
 	assert_int_equal(run_time(books.tid), before);
