@@ -178,23 +178,31 @@ static struct size_class *class_of(uz_entry e)
 static void test_fallback(void **state)
 {
 	struct size_class *raw, *text;
+	struct uz_defer_stat st;
 
 	open_store_with(true, 1, NEVER, 0);
-	for (uint64_t slot = 0; slot < 2 * PER_BUFFER; slot++)
+	for (uint64_t slot = 0; slot < 3 * PER_BUFFER; slot++)
 		put_page(slot, PAGE_RANDOM, slot);
-	put_page(2 * PER_BUFFER, PAGE_TEXT, 0);
+	put_page(3 * PER_BUFFER, PAGE_TEXT, 0);
 	raw = class_of(entry(0));
-	text = class_of(entry(2 * PER_BUFFER));
+	text = class_of(entry(3 * PER_BUFFER));
 	uz_spin_lock(&raw->lock);
-	assert_int_equal(uz_discard(worker, 0, 2 * PER_BUFFER * PAGE), 0);
+	/* It takes the first buffer, and no other before that one's objects are free. */
+	assert_int_equal(uz_discard(worker, 0, (PER_BUFFER + 1) * PAGE), 0);
+	do {
+		usleep(1000);
+		uz_defer_stat(store->defer, &st); /* get_stat() takes the lock */
+	} while (st.drained < PER_BUFFER || st.spares < 1);
+	assert_int_equal(uz_discard(worker, (PER_BUFFER + 1) * PAGE, (2 * PER_BUFFER - 1) * PAGE),
+			 0);
 	assert_int_equal(text->inuse, 1);
-	assert_int_equal(uz_discard(worker, 2 * PER_BUFFER * PAGE, PAGE), 0);
+	assert_int_equal(uz_discard(worker, 3 * PER_BUFFER * PAGE, PAGE), 0);
 	assert_int_equal(text->inuse, 0);
 	uz_spin_unlock(&raw->lock);
 	uz_store_flush(store);
 	assert_int_equal(get_stat().defer_fallbacks, 1);
-	assert_int_equal(get_stat().defer_pushed, 2 * PER_BUFFER);
-	assert_int_equal(get_stat().defer_drained, 2 * PER_BUFFER);
+	assert_int_equal(get_stat().defer_pushed, 3 * PER_BUFFER);
+	assert_int_equal(get_stat().defer_drained, 3 * PER_BUFFER);
 	assert_int_equal(get_stat().defer_pending_bytes, 0);
 	assert_int_equal(get_stat().mem_used, 0);
 	assert_int_equal(get_stat().corrupt, 0);
