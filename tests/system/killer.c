@@ -112,13 +112,14 @@ int main(int argc, char **argv)
 		err(1, "%s", argv[1]);
 	pthread_create(&reader, NULL, read_on, &fd);
 	for (unsigned i = 0; i < kills; i++) {
-		uint64_t in_flight;
+		uint64_t in_flight, since;
 
 		atomic_store(&longest, 0);
 		kill_server(atoi(argv[2]));
 		usleep((min_ms + (unsigned)rand() % (max_ms - min_ms + 1)) * 1000);
 		/* One that is still waiting counts as far as it has come. */
-		in_flight = now_ns() - atomic_load(&begun);
+		since = atomic_load(&begun); /* before the time that it is compared with */
+		in_flight = now_ns() - since;
 		outages[i] = (double)(in_flight > longest ? in_flight : longest) / 1e6;
 	}
 	qsort(outages, kills, sizeof(*outages), compare);

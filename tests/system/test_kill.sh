@@ -55,7 +55,8 @@ say "$(grep -h 'hog child' "$T/hog")"
 for name in "$DEV" "$DEV-fio"; do
     [[ $(cat "/run/uzram/$name/pid") == "$(daemon_pid "$name")" ]] || fail "the supervisor of $name has changed"
     assert_no_errors "$name"
-    (($(metric "$name" server_restarts_total) >= kills * 9 / 10)) || fail "too few restarts of $name"
+    # On a busy machine a kill may hit the spare that was about to take over: that is one restart.
+    (($(metric "$name" server_restarts_total) >= kills / 2)) || fail "too few restarts of $name"
     say "$name: $(metric "$name" server_restarts_total) restarts; longest recovery" \
         "$(($(metric "$name" recovery_max_nanoseconds) / 1000)) us, longest until the first answer" \
         "$(($(metric "$name" outage_max_nanoseconds) / 1000)) us"

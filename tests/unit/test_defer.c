@@ -406,7 +406,7 @@ static void *push_track(void *arg)
 	if (uz_defer_producer_new(t->d, &p))
 		atomic_fetch_add(&t->complaints, 1);
 	else {
-		while (uz_now_ns() < t->end_ns) {
+		do {
 			/* Bursts between which the drain thread may fall asleep. */
 			for (unsigned i = 1 + n * 7 % 1000; i > 0; i--) {
 				if (uz_defer_push(p, (uint64_t)t->id << 56 | n))
@@ -414,7 +414,7 @@ static void *push_track(void *arg)
 			}
 			if (n % 3 == 0)
 				usleep(n % 2000);
-		}
+		} while (uz_now_ns() < t->end_ns);
 		uz_defer_producer_free(p);
 	}
 	return NULL;
