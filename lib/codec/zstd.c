@@ -131,7 +131,7 @@ static int decoder_new(void **ret_dec)
 
 const struct uz_codec_ops uz_codec_zstd = {
 	/* Level 0 is zstd's own default, 3. */
-	.info = {.name = "zstd", .level_min = -7, .level_max = 19, .level_default = 1},
+	.info = {.name = "zstd", .level_min = -7, .level_max = 19, .level_default = -1},
 	.encoder_new = encoder_new,
 	.encode = encode,
 	.decoder_new = decoder_new,
