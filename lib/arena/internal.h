@@ -19,17 +19,16 @@ struct area {
 	uint32_t npages;
 	uint32_t nunits;
 	uint64_t base; /* offset of unit 0 in the data */
-	struct uz_bits
-		ready; /* from survey to restore: ready or cold, what has memory, or has some */
-	struct uz_bits cold; /* units that were used once and have no memory now */
-	uint32_t fresh;	     /* units from here on have never been used: cold, and in no set */
+	/* Ready units; cold ones that were used once. From survey to restore: those that have
+	 * memory; those that have some. */
+	struct uz_bits ready, cold;
+	uint32_t fresh; /* units from here on have never been used: cold, and in no set */
 	uint32_t nready;
 	uint32_t target;    /* ready units wanted */
 	uint64_t got_pages; /* handed out since the targets were set the last time */
 	uint64_t demand;    /* pages handed out before that, the longer ago the less they count */
 	bool told;	    /* the drain thread knows of the surplus */
-	uint32_t trim_end;  /* it is looking for surplus, and done with all units from here on; or 0
-			     */
+	uint32_t trim_end;  /* in a pass over the surplus: units from here on have had it; or 0 */
 	uint32_t populated_meta; /* units whose private memory is populated: fresh's high-water mark
 				  */
 	void *meta;		 /* uz_arena_unit_meta() */

@@ -24,7 +24,7 @@
 	X(COMPACT_PUBLISHED, "compact-published") /* ... the new one, the old is not freed */      \
 	X(TRIM_SUBMITTED, "trim-submitted")	  /* the kernel is taking memory back */           \
 	X(TRIM_END, "trim-end")			  /* ... has taken it */                           \
-	X(REFILL_POPULATED, "refill-populated")	  /* units have memory, and are on no list */      \
+	X(REFILL_POPULATED, "refill-populated")	  /* units have memory, and are in no set  */      \
 	X(RECOVER_CLAIM, "recover-claim")	  /* a slot's entry is about to be claimed */      \
 	X(RECOVER_RESTORED, "recover-restored")	  /* everything is rebuilt, nothing started */
 
