@@ -29,8 +29,8 @@ enabled = false
 EOT
 }
 
-read_on() { # one after the other, in the background
-    fio --name=read --filename="/dev/uzram/$DEV" --direct=1 --rw=randread --bs=4k --time_based --runtime=60 \
+read_on() { # one after the other, in the background; one process, which can be stopped
+    fio --thread --name=read --filename="/dev/uzram/$DEV" --direct=1 --rw=randread --bs=4k --time_based --runtime=60 \
         --output="$T/fio.txt" &
     reader=$!
     wait_for 10 is_held || fail "pages are read, and nothing is held"
