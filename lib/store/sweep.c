@@ -11,9 +11,10 @@
 #include "base/thread.h"
 #include "store/internal.h"
 
-/* A walk is worth it when it can free a 24th of the pool's pages: less is filled again by those who
- * go on writing. Where nobody does so a 64th is worth it; but never less than SLACK_MIN. */
-#define SLACK_BUSY  24
+/* A walk is worth it when it can free an eighth of the pool's pages: what is less is filled again
+ * by those who go on writing. Where for a second hardly anything is freed a 64th is worth it; but
+ * never less than SLACK_MIN. */
+#define SLACK_BUSY  8
 #define SLACK_QUIET 64
 #define SLACK_MIN   (UINT64_C(256) << 10)
 #define QUIET_NS    UZ_NSEC_PER_SEC
@@ -52,22 +53,35 @@ static void empty_victims(struct uz_store *s)
 	}
 }
 
-uint64_t uz_store_compact(struct uz_store *s)
+/* One round; the pages it has freed. */
+static uint64_t compact_some(struct uz_store *s)
 {
-	uint64_t total = 0, freed;
+	if (!uz_pool_compact_begin(s->pool))
+		return 0;
+	empty_victims(s);
+	return uz_pool_compact_end(s->pool);
+}
 
-	uz_store_flush(s);
+/* A round takes so many victims of a class at most; others free objects meanwhile. So as long as it
+ * goes on as well as it began. */
+static uint64_t compact(struct uz_store *s)
+{
+	uint64_t first, freed, total;
+
 	pthread_mutex_lock(&s->sweep_lock);
-	do {
-		freed = 0;
-		if (uz_pool_compact_begin(s->pool)) {
-			empty_victims(s);
-			freed = uz_pool_compact_end(s->pool);
-		}
+	first = freed = total = compact_some(s);
+	while (freed && freed >= first / 2) {
+		freed = compact_some(s);
 		total += freed;
-	} while (freed);
+	}
 	pthread_mutex_unlock(&s->sweep_lock);
 	return total;
+}
+
+uint64_t uz_store_compact(struct uz_store *s)
+{
+	uz_store_flush(s);
+	return compact(s);
 }
 
 /* --- the thread --- */
@@ -101,12 +115,14 @@ static uint64_t look(struct uz_store *s, uint64_t *quiet_since)
 		atomic_store(&s->sweep_at, freed + worth_bytes(&st, SLACK_QUIET) - slack);
 		return 0;
 	}
-	if (slack < worth_bytes(&st, SLACK_BUSY) && freed - *quiet_since > SLACK_MIN) {
+	if (slack < worth_bytes(&st, SLACK_BUSY) &&
+	    freed - *quiet_since > worth_bytes(&st, SLACK_QUIET)) {
 		*quiet_since = freed;
+		atomic_store(&s->sweep_at, freed + worth_bytes(&st, SLACK_BUSY) - slack);
 		return QUIET_NS;
 	}
 	start = worked_ns();
-	uz_store_compact(s);
+	compact(s);
 	return (worked_ns() - start) * REST + UZ_NSEC_PER_MSEC;
 }
 

@@ -56,6 +56,7 @@ static void *serve(void *arg)
 static void watch(struct back *k, uint64_t before, uint64_t all)
 {
 	const char *codec = k->b->codec_name;
+	unsigned long long mib = (k->dev.nslots * UZ_PAGE_SIZE) >> 20;
 	uint64_t slots = k->dev.nslots - k->served, end, now;
 	struct stopwatch start = stopwatch_now(), sum = {0};
 	double share, after_1s = 0, ms = WAIT_MS;
@@ -77,9 +78,9 @@ static void watch(struct back *k, uint64_t before, uint64_t all)
 	} while (now - end < UZ_NSEC_PER_SEC ||
 		 (share < GOAL && now - end < WAIT_MS * UZ_NSEC_PER_MSEC));
 	figure_add("uzram", "%", HIGHER, 100 * after_1s,
-		   "back to the kernel 1 s after a discard, %s", codec);
-	figure_add("uzram", "ms", LOWER, ms, "until 98 %% are back, at most %d ms, %s", WAIT_MS,
-		   codec);
+		   "back to the kernel 1 s after a discard, %llu MiB, %s", mib, codec);
+	figure_add("uzram", "ms", LOWER, ms, "until 98 %% are back, at most %d ms, %llu MiB, %s",
+		   WAIT_MS, mib, codec);
 }
 
 static void run(struct back *k, uint64_t mib)

@@ -23,8 +23,8 @@ size = $size
 enabled = false
 [loop]
 enabled = false
-${2:+[compression]
-algorithm = \"$2\"}
+[compression]
+${2:-}
 EOT
 }
 
@@ -39,10 +39,10 @@ for algorithm in lz4 lzo-rle zstd; do
 done
 uzram_new "$DEV"
 arms+=("uzram=/run/uzram/$DEV/disk,$(server_pid "$DEV")")
-for algorithm in lz4 zstd; do
-    uzram_new "$DEV-$algorithm" $algorithm
-    arms+=("uzram $algorithm=/run/uzram/$DEV-$algorithm/disk,$(server_pid "$DEV-$algorithm")")
-done
+uzram_new "$DEV-lz4" 'algorithm = "lz4"'
+uzram_new "$DEV-denser" 'level = 1'
+arms+=("uzram lz4=/run/uzram/$DEV-lz4/disk,$(server_pid "$DEV-lz4")")
+arms+=("uzram zstd 1=/run/uzram/$DEV-denser/disk,$(server_pid "$DEV-denser")")
 UZRAMD=$BENCH/uzramd_null uzram_new "$DEV-null"
 null="null=/run/uzram/$DEV-null/disk,$(server_pid "$DEV-null")"
 
@@ -88,8 +88,8 @@ for algorithm in "${!zrams[@]}"; do
 done
 memory_of uzram "$DEV" "$(uzram_memory "$DEV")"
 value "free memory in reserve" uzram MiB lower "$(ratio "$(metric "$DEV" memory_reserve_bytes)" 1048576)"
-for algorithm in lz4 zstd; do
-    memory_of "uzram $algorithm" "$DEV-$algorithm" "$(uzram_memory "$DEV-$algorithm")"
-    assert_no_errors "$DEV-$algorithm"
+memory_of "uzram lz4" "$DEV-lz4" "$(uzram_memory "$DEV-lz4")"
+memory_of "uzram zstd 1" "$DEV-denser" "$(uzram_memory "$DEV-denser")"
+for name in "$DEV" "$DEV-lz4" "$DEV-denser"; do
+    assert_no_errors "$name"
 done
-assert_no_errors "$DEV"

@@ -24,6 +24,7 @@ def parts(build, corpus, quick):
     flag = ["--quick"] if quick else []
     return {
         "store": [programs / "bench_store", "--corpus", corpus, *flag],
+        "zstd": [programs / "bench_store", "--corpus", corpus, *flag, "--codec", "zstd", "--only", "speed,memory"],
         "free": [programs / "bench_free", *flag],
         "recover": [programs / "bench_recover", *(["256"] if quick else [])],
         "fill": [HERE / "fill.sh"],
