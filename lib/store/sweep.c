@@ -18,8 +18,10 @@
 #define SLACK_QUIET 64
 #define SLACK_MIN   (UINT64_C(256) << 10)
 #define QUIET_NS    UZ_NSEC_PER_SEC
-/* The thread rests so many times what it worked: it takes a fifth of a CPU at most. */
-#define REST 4
+/* The thread rests so many times what it worked, and for REST_MIN_NS: it takes a fifth of a CPU at
+ * most, and little where a small store is written again and again. */
+#define REST	    4
+#define REST_MIN_NS UZ_NSEC_PER_SEC
 
 /* Move the slot's object out of a victim zspage. */
 static void move_object(struct uz_store *s, uint64_t slot)
@@ -123,7 +125,7 @@ static uint64_t look(struct uz_store *s, uint64_t *quiet_since)
 	}
 	start = worked_ns();
 	compact(s);
-	return (worked_ns() - start) * REST + UZ_NSEC_PER_MSEC;
+	return (worked_ns() - start) * REST + REST_MIN_NS;
 }
 
 static void *sweeper_main(void *arg)

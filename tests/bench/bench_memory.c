@@ -23,10 +23,10 @@
 
 #define CHURNS	     10
 #define ROUNDS	     3
-#define QUICK_ROUNDS 2
+#define QUICK_ROUNDS 1
 /* Without a change, until a store has done what it does by itself: compaction rests between walks,
  * the longer, the larger the store is. */
-#define SETTLE_MS(mib) (500 + 4 * (unsigned)(mib))
+#define SETTLE_MS(mib) (2500 + 4 * (unsigned)(mib))
 
 struct memory {
 	const struct bench *b;
