@@ -21,7 +21,7 @@
 /* The thread rests so many times what it worked, and for REST_MIN_NS: it takes a fifth of a CPU at
  * most, and little where a small store is written again and again. */
 #define REST	    4
-#define REST_MIN_NS UZ_NSEC_PER_SEC
+#define REST_MIN_NS (100 * UZ_NSEC_PER_MSEC)
 
 /* Move the slot's object out of a victim zspage. */
 static void move_object(struct uz_store *s, uint64_t slot)

@@ -45,8 +45,9 @@ static void *serve(void *arg)
 	rng_init(&rng, 1, 1);
 	while (!atomic_load_explicit(&k->stop, memory_order_relaxed)) {
 		device_read(w, rng_below(&rng, k->served), page);
+		/* Their own pages, so that they don't come to take more. */
 		device_write(w, rng_below(&rng, k->served),
-			     sample_page(&k->b->sample, rng_next(&rng)));
+			     sample_page(&k->b->sample, rng_below(&rng, k->served)));
 	}
 	uz_worker_free(w);
 	return NULL;
