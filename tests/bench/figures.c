@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bench/figures.h"
 
-#include <errno.h>
+#include <err.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -141,9 +141,7 @@ void progress(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	fprintf(stderr, "%s: ", program_invocation_short_name);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	vwarnx(format, args);
 	va_end(args);
 }
 
@@ -152,11 +150,7 @@ void die(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	fprintf(stderr, "%s: ", program_invocation_short_name);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(EXIT_FAILURE);
+	verrx(EXIT_FAILURE, format, args);
 }
 
 static uint64_t clock_ns(clockid_t clock)
