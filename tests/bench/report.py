@@ -277,14 +277,15 @@ def plot(result, out):
         "memory of a page, compressed data": "compressed data alone",
         "thrash, memory of a stored page": "in use as swap",
     })
-    bars(result, out / "memory-store", "Memory over compressed bytes, with all metadata", "ratio", {
-        r"memory, (\d+ MiB), (.*), (.*)": "\\3\n\\2, \\1",
-    })
+    for codec in ("lz4", "zstd"):
+        bars(result, out / f"memory-store-{codec}", f"Memory over {codec}'s bytes, with all metadata", "ratio", {
+            rf"memory, (\d+ MiB), {codec}, (.*)": "\\2\n\\1",
+        })
+        bars(result, out / f"speed-store-{codec}", f"A page in the store with {codec}, CPU time, one thread", "µs", {
+            f"(first write|rewrite|read), 1 thread, {codec}, {ORDER}": "\\1\n\\2",
+        })
     bars(result, out / "speed", "A page written and read in large requests, one thread", "µs", {
         "(write|read), (wall|CPU)": r"\1, \2",
-    })
-    bars(result, out / "speed-store", "A page written to and read from the store, CPU time, one thread", "µs", {
-        f"(first write|rewrite|read), 1 thread, (.*), {ORDER}": "\\1\n\\2, \\3",
     })
     bars(result, out / "free", "CPU time of a free", "ns", {r"free, CPU time, (\d+ threads?)": r"\1"})
     bars(result, out / "latency", "4 KiB at random, one at a time", "µs", {
