@@ -133,8 +133,10 @@ echo 1 >"$dir/flush"
 before=$(mm_stat "$DEV" mem_used_total)
 echo 1 >"$dir/compact"
 after=$(mm_stat "$DEV" mem_used_total)
-say "compact: $((before >> 10)) → $((after >> 10)) KiB for $(($(mm_stat "$DEV" compr_data_size) >> 10)) KiB of data"
-((after < before * 3 / 4)) || fail "compaction freed too little"
+data=$(mm_stat "$DEV" compr_data_size)
+say "compact: $((before >> 10)) → $((after >> 10)) KiB for $((data >> 10)) KiB of data"
+# Some of it, or all, the daemon may have done by itself before.
+((after < data * 5 / 4)) || fail "compaction freed too little"
 (($(mm_stat "$DEV" pages_compacted) > 0)) || fail "pages_compacted: $(cat "$dir/mm_stat")"
 "$PYTHON" "$HERE/fragment.py" verify "$disk" 16384
 
