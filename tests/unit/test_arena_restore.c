@@ -53,7 +53,8 @@ static void test_restore(void **state)
 
 		/* model_get() sees to it that none is handed out twice. */
 		assert_int_equal(uz_arena_start(b, RESERVE, true, count_surplus, &told), 0);
-		assert_int_equal(told != 0, keep < 100);
+		/* Of what the dead had ready some sizes may have more than is wanted now. */
+		assert_true(told != 0 || keep == 100);
 		while (n.nheld < HELD_MAX)
 			model_get(&n, 1 + below(SIZES));
 		while (n.nheld)
