@@ -5,9 +5,9 @@
  */
 #include "pool/internal.h"
 
-/* Bound of the time the class's lock is held, as every zspage is looked at under it. A compaction
- * takes more than one round where there is more to do. */
-#define VICTIMS_PER_CLASS 4096
+/* Bounds the time the class's lock is held, some 50 us: a writer may be waiting for it. A
+ * compaction takes more than one round where there is more to do. */
+#define VICTIMS_PER_CLASS 512
 
 /* Free objects in the class's partly filled zspages. */
 static uint64_t free_objects(const struct size_class *c)

@@ -56,15 +56,16 @@ size_t uz_pool_huge_size(const struct uz_pool *pool);
 unsigned uz_pool_class(const struct uz_pool *pool, uint64_t off, size_t size);
 
 /* Allocate size bytes, 1 to UZ_PAGE_SIZE: *ret_off is a multiple of UZ_POOL_GRANULE; for an object
- * of a page, of UZ_PAGE_SIZE. Takes the class's lock for a few dozen instructions. -ENOSPC: the
- * memory limit; -ENOMEM: no memory. */
+ * of a page, of UZ_PAGE_SIZE. Takes the locks of the size's classes, each for a few dozen
+ * instructions; may wait for the reserve, for a fine class's unit and then for a coarse one's.
+ * -ENOSPC: the memory limit; -ENOMEM: no memory. */
 int uz_pool_alloc(struct uz_pool *pool, size_t size, uint64_t *ret_off);
 
 /* Free the object at off. -EINVAL if there is none: nothing is changed then. */
 int uz_pool_release(struct uz_pool *pool, uint64_t off);
 
-/* Free count objects that are all of the class cls, under one lock. Empty zspages go back to the
- * arena after the lock is dropped. Returns how many of the offsets named no such object. */
+/* Free count objects that are all of the class cls, many under one lock. Empty zspages go back to
+ * the arena after the lock is dropped. Returns how many of the offsets named no such object. */
 size_t uz_pool_release_run(struct uz_pool *pool, unsigned cls, const uint64_t *offs, size_t count);
 
 /* --- compaction: the caller walks all objects (it knows where they are) between begin and end ---

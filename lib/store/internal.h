@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The store's state, shared by store.c (life), slot.c (pages), io.c (ranges), free.c (detached
- * entries) and sweep.c (recovery, compaction).
+ * entries), sweep.c (compaction) and recover.c.
  */
 #ifndef UZ_STORE_INTERNAL_H
 #define UZ_STORE_INTERNAL_H
@@ -139,7 +139,8 @@ int uz_sweeper_start(struct uz_store *s);
 void uz_sweeper_stop(struct uz_store *s);
 /* Have it see whether there is something to do. */
 void uz_sweeper_kick(struct uz_store *s);
-/* Objects of so many bytes have been freed. Kicks it now and then. */
+/* Objects of so many bytes have been freed. Kicks it now and then: a system call, and on the I/O
+ * path only where the frees themselves are. */
 void uz_sweeper_freed(struct uz_store *s, uint64_t bytes);
 
 /* Rebuild pool and statistics from the slot table. */

@@ -104,27 +104,37 @@ static uint64_t worked_ns(void)
 	return (uint64_t)ts.tv_sec * UZ_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
+/* Have uz_sweeper_freed() kick us when freed_bytes are that many. Returns for how long to sleep:
+ * for sleep_ns, or hardly at all if they are by now. */
+static uint64_t wait_for_freed(struct uz_store *s, uint64_t at, uint64_t sleep_ns)
+{
+	/* Both in this order, as uz_sweeper_freed() has it the other way round: one of us sees the
+	 * other's. */
+	atomic_store(&s->sweep_at, at);
+	return atomic_load(&s->freed_bytes) >= at ? 1 : sleep_ns;
+}
+
 /* Walk if that is worth it. Returns for how long to sleep then; 0: until uz_sweeper_freed() says
- * so, which is told when. quiet_since: the freed_bytes when this last waited for quiet. */
+ * so. quiet_since: the freed_bytes when this last waited for quiet. */
 static uint64_t look(struct uz_store *s, uint64_t *quiet_since)
 {
-	uint64_t freed = atomic_load(&s->freed_bytes), slack, start;
+	uint64_t freed = atomic_load(&s->freed_bytes), quiet, busy, slack, start;
 	struct uz_pool_stat st;
 
 	uz_pool_stat(s->pool, &st);
 	slack = st.slack_pages << UZ_PAGE_SHIFT;
-	if (slack < worth_bytes(&st, SLACK_QUIET)) {
-		atomic_store(&s->sweep_at, freed + worth_bytes(&st, SLACK_QUIET) - slack);
-		return 0;
-	}
-	if (slack < worth_bytes(&st, SLACK_BUSY) &&
-	    freed - *quiet_since > worth_bytes(&st, SLACK_QUIET)) {
+	quiet = worth_bytes(&st, SLACK_QUIET);
+	busy = worth_bytes(&st, SLACK_BUSY);
+	if (slack < quiet)
+		return wait_for_freed(s, freed + quiet - slack, 0);
+	if (slack < busy && freed - *quiet_since > quiet) {
 		*quiet_since = freed;
-		atomic_store(&s->sweep_at, freed + worth_bytes(&st, SLACK_BUSY) - slack);
-		return QUIET_NS;
+		return wait_for_freed(s, freed + busy - slack, QUIET_NS);
 	}
 	start = worked_ns();
-	compact(s);
+	/* What can't be moved (a damaged entry names it) is not tried again and again. */
+	if (!compact(s))
+		return wait_for_freed(s, freed + quiet, 0);
 	return (worked_ns() - start) * REST + REST_MIN_NS;
 }
 
@@ -172,10 +182,11 @@ void uz_sweeper_stop(struct uz_store *s)
 
 void uz_sweeper_freed(struct uz_store *s, uint64_t bytes)
 {
-	uint64_t freed = atomic_fetch_add_explicit(&s->freed_bytes, bytes, memory_order_relaxed);
+	uint64_t freed = atomic_fetch_add(&s->freed_bytes, bytes) + bytes;
 
-	if (freed + bytes < atomic_load_explicit(&s->sweep_at, memory_order_relaxed))
+	/* In this order: see wait_for_freed(). */
+	if (freed < atomic_load(&s->sweep_at))
 		return;
-	atomic_store_explicit(&s->sweep_at, UINT64_MAX, memory_order_relaxed);
+	atomic_store(&s->sweep_at, UINT64_MAX);
 	uz_sweeper_kick(s);
 }
