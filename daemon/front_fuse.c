@@ -24,12 +24,9 @@
 #include "base/crash.h"
 #include "fuse_ops.h"
 #include "jail.h"
-#include "log.h"
 #include "shared.h"
 
 #define REQUEST_MAX   (FUSE_OPS_IO_MAX + 8192) /* the data of a write and its headers */
-#define STACK_SIZE    (256u << 10)
-#define STACK_TOUCH   (64u << 10)
 #define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND, of Linux 6.9: not in Debian 12's header */
 
 /* Of Linux 5.10. */
@@ -37,22 +34,15 @@
 #define MS_NOSYMFOLLOW 256
 #endif
 
-#define INTERRUPT_US 1000
-
 struct front_fuse {
-	const struct fuse_mount *mount;
-	struct status *status;
-	uint64_t since; /* the end of the last server; 0: there was none */
+	struct front front;
+	struct front_context *context;
 	pthread_barrier_t go;
-	atomic_flag answered;
 	atomic_bool stop;
-	_Atomic unsigned running;
 	unsigned nthreads;
-	struct front_thread {
+	struct session_thread {
 		struct fuse_thread fuse;
 		struct front_fuse *front;
-		pthread_t thread;
-		uint64_t seen; /* fuse.progress, by front_fuse_moves() */
 	} threads[];
 };
 
@@ -155,34 +145,14 @@ static const struct fuse_custom_io session_io = {.writev = session_write, .read 
 
 /* --- threads --- */
 
-static void stamp(_Atomic uint64_t *last, _Atomic uint64_t *longest, uint64_t since)
-{
-	uint64_t took = now_ns() - since;
-
-	if (!since)
-		return;
-	atomic_store(last, took);
-	if (took > atomic_load(longest))
-		atomic_store(longest, took);
-}
-
-/* The first answer of this server, whichever thread gives it. */
-static void first_answer(struct front_fuse *f)
-{
-	if (atomic_flag_test_and_set(&f->answered))
-		return;
-	atomic_fetch_add(&f->status->answerers, 1);
-	stamp(&f->status->outage_ns, &f->status->outage_max_ns, f->since);
-}
-
 /* Requests are read into memory of our own, which was touched at the start, not by
  * fuse_session_receive_buf() into what it allocates with the first of them. */
-static void serve(struct front_thread *ft)
+static void serve(struct session_thread *st)
 {
-	struct fuse_thread *t = &ft->fuse;
+	struct fuse_thread *t = &st->fuse;
 	bool answered = false;
 
-	while (!atomic_load(&ft->front->stop)) {
+	while (!atomic_load(&st->front->stop)) {
 		struct fuse_buf buf = {.mem = t->request};
 		ssize_t len = read(t->fd, t->request, REQUEST_MAX);
 
@@ -191,31 +161,22 @@ static void serve(struct front_thread *ft)
 		if (len <= 0)
 			return; /* ENODEV: unmounted */
 		buf.size = (size_t)len;
-		fuse_thread_progress(t);
+		front_thread_step(&t->thread);
 		fuse_session_process_buf(t->session, &buf);
-		fuse_thread_progress(t);
+		front_thread_step(&t->thread);
 		if (!answered) {
 			answered = true;
-			first_answer(ft->front);
+			front_answered(st->front->context);
 		}
 	}
 }
 
-static void *thread_main(void *arg)
+static void *session_main(void *arg)
 {
-	struct front_thread *ft = arg;
-	volatile char stack[STACK_TOUCH];
-	sigset_t interrupt;
+	struct session_thread *st = arg;
 
-	pthread_setname_np(pthread_self(), "uz-worker");
-	for (size_t i = 0; i < sizeof(stack); i += 4096)
-		stack[i] = 0;
-	sigemptyset(&interrupt);
-	sigaddset(&interrupt, JAIL_SIGNAL);
-	pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
-	pthread_barrier_wait(&ft->front->go);
-	serve(ft);
-	atomic_fetch_sub(&ft->front->running, 1);
+	pthread_barrier_wait(&st->front->go);
+	serve(st);
 	return NULL;
 }
 
@@ -259,54 +220,37 @@ static void init_session(struct fuse_thread *t, const struct fuse_mount *m, bool
 	UZ_CRASH(INIT_REPLAYED);
 }
 
-static int start_thread(struct front_fuse *f, struct front_thread *ft)
+static int front_fuse_prepare(struct front_context *c, struct front **ret)
 {
-	pthread_attr_t attr;
-	int err;
-
-	ft->front = f;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	err = pthread_create(&ft->thread, &attr, thread_main, ft);
-	pthread_attr_destroy(&attr);
-	return -err;
-}
-
-static void on_interrupt(int signal)
-{
-}
-
-int front_fuse_new(const struct fuse_mount *m, struct uz_store *store, struct control *control,
-		   struct latency *latency, bool first, struct front_fuse **ret)
-{
+	const struct fuse_mount *m = &c->state->mount;
 	struct front_fuse *f = calloc(1, sizeof(*f) + m->nfds * sizeof(f->threads[0]));
-	const struct sigaction interrupt = {.sa_handler = on_interrupt}; /* no SA_RESTART */
-	int err = 0;
 
 	if (!f)
 		return -ENOMEM;
-	f->mount = m;
+	f->front.ops = &front_fuse_ops;
+	f->context = c;
 	f->nthreads = m->nfds;
-	atomic_init(&f->running, m->nfds);
 	pthread_barrier_init(&f->go, NULL, m->nfds + 1);
-	sigaction(JAIL_SIGNAL, &interrupt, NULL);
-	for (unsigned i = 0; i < m->nfds && !err; i++) {
+	for (unsigned i = 0; i < m->nfds; i++) {
 		struct fuse_thread *t = &f->threads[i].fuse;
+		int err;
 
-		t->store = store;
-		t->control = control;
-		t->latency = latency;
-		err = uz_worker_new(store, &t->worker);
+		f->threads[i].front = f;
+		t->store = c->store;
+		t->control = c->control;
+		t->latency = c->latency;
+		err = uz_worker_new(c->store, &t->worker);
 		if (!err)
 			err = session_init(t, m->fds[i]);
 		if (err)
 			return err; /* and the process ends */
-		init_session(t, m, first && i == 0);
-		err = start_thread(f, &f->threads[i]);
+		/* The kernel waits for the answer until there has been one. */
+		init_session(t, m, !c->state->served && i == 0);
+		err = front_thread_start(&t->thread, "uz-worker", session_main, &f->threads[i]);
+		if (err)
+			return err;
 	}
-	if (err)
-		return err; /* and the process ends */
-	*ret = f;
+	*ret = &f->front;
 	return 0;
 }
 
@@ -329,51 +273,57 @@ static int resend(int fd)
 	return err;
 }
 
-int front_fuse_start(struct front_fuse *f, const struct state *state, struct status *status,
-		     uint64_t since)
+static int front_fuse_start(struct front *front)
 {
-	int err;
-
-	f->status = status;
-	f->since = since;
+	struct front_fuse *f = (struct front_fuse *)front;
+	struct front_context *c = f->context;
 	/* A first server has read nothing yet: then this only tells what the kernel can do. */
-	err = resend(f->mount->fds[0]);
-	if (err && state->served && !state->no_resend)
+	int err = resend(c->state->mount.fds[0]);
+
+	if (err && c->state->served && !c->state->no_resend)
 		return err;
-	atomic_store(&status->no_resend, err != 0);
-	atomic_store(&status->heartbeat_ns, now_ns());
-	atomic_store(&status->serving_ns, now_ns());
-	stamp(&status->recovery_ns, &status->recovery_max_ns, since);
+	atomic_store(&c->status->no_resend, err != 0);
+	front_serves(c);
 	pthread_barrier_wait(&f->go);
 	return 0;
 }
 
-bool front_fuse_moves(struct front_fuse *f)
+static bool front_fuse_moves(struct front *front)
 {
+	struct front_fuse *f = (struct front_fuse *)front;
 	bool moves = true;
 
-	for (unsigned i = 0; i < f->nthreads; i++) {
-		uint64_t progress = atomic_load(&f->threads[i].fuse.progress);
-
-		if (progress % 2 && progress == f->threads[i].seen)
-			moves = false;
-		f->threads[i].seen = progress;
-	}
+	for (unsigned i = 0; i < f->nthreads; i++)
+		moves &= front_thread_moves(&f->threads[i].fuse.thread);
 	return moves;
 }
 
-bool front_fuse_ended(struct front_fuse *f)
+/* The mount is gone. */
+static bool front_fuse_ended(struct front *front)
 {
-	return !atomic_load(&f->running);
+	struct front_fuse *f = (struct front_fuse *)front;
+
+	for (unsigned i = 0; i < f->nthreads; i++) {
+		if (atomic_load(&f->threads[i].fuse.thread.running))
+			return false;
+	}
+	return true;
 }
 
-void front_fuse_stop(struct front_fuse *f)
+/* The sessions can still reply, to what the control thread has begun. */
+static void front_fuse_stop(struct front *front)
 {
+	struct front_fuse *f = (struct front_fuse *)front;
+
 	atomic_store(&f->stop, true);
-	/* Again and again: a signal that comes before the read(2) does not interrupt it. */
-	while (!front_fuse_ended(f)) {
-		for (unsigned i = 0; i < f->nthreads; i++)
-			pthread_kill(f->threads[i].thread, JAIL_SIGNAL);
-		usleep(INTERRUPT_US);
-	}
+	for (unsigned i = 0; i < f->nthreads; i++)
+		front_thread_end(&f->threads[i].fuse.thread);
 }
+
+const struct front_ops front_fuse_ops = {
+	.prepare = front_fuse_prepare,
+	.start = front_fuse_start,
+	.moves = front_fuse_moves,
+	.ended = front_fuse_ended,
+	.stop = front_fuse_stop,
+};

@@ -307,8 +307,8 @@ static int discard(struct fuse_thread *t, uint64_t off, uint64_t end)
 
 		err = uz_discard(t->worker, off, len);
 		off += len;
-		fuse_thread_progress(t);
-		fuse_thread_progress(t);
+		front_thread_step(&t->thread);
+		front_thread_step(&t->thread);
 	}
 	return err;
 }

@@ -7,10 +7,10 @@
 #define UZD_FUSE_OPS_H
 
 #include <fuse_lowlevel.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "control.h"
+#include "front.h"
 
 #define FUSE_OPS_IO_MAX (1u << 20) /* bytes of data in one read or write */
 
@@ -23,18 +23,10 @@ struct fuse_thread {
 	struct uz_worker *worker;
 	struct control *control;
 	struct latency *latency;
-	char *request;		   /* what is read from fd */
-	char *reply;		   /* FUSE_OPS_IO_MAX bytes */
-	_Atomic uint64_t progress; /* odd: in a request */
+	char *request; /* what is read from fd */
+	char *reply;   /* FUSE_OPS_IO_MAX bytes */
+	struct front_thread thread;
 };
-
-/* A request begins or ends. */
-static inline void fuse_thread_progress(struct fuse_thread *t)
-{
-	uint64_t n = atomic_load_explicit(&t->progress, memory_order_relaxed);
-
-	atomic_store_explicit(&t->progress, n + 1, memory_order_relaxed);
-}
 
 extern const struct fuse_lowlevel_ops fuse_ops;
 

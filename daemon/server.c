@@ -24,6 +24,7 @@
 #define HEARTBEAT_SECONDS 1
 #define WARM_SECONDS	  1
 #define ORPHAN_SECONDS	  60 /* between two complaints */
+#define FRONTS_MAX	  2
 
 /* Of the kernel, when the supervisor dies. */
 #define SIGNAL_ORPHAN SIGUSR1
@@ -32,9 +33,10 @@ struct server {
 	const struct server_config *sc;
 	const struct state *state; /* read-only */
 	struct uz_store *store;
-	struct control *control;
-	struct front_fuse *front;
 	struct latency latency;
+	struct front_context context;
+	struct front *fronts[FRONTS_MAX];
+	unsigned nfronts;
 };
 
 /* --- start --- */
@@ -109,6 +111,14 @@ static int isolate(struct server *s)
 	return jail_enter(s->sc->jail); /* it says why */
 }
 
+static int add_front(struct server *s, const struct front_ops *ops)
+{
+	int err = ops->prepare(&s->context, &s->fronts[s->nfronts]);
+
+	s->nfronts += !err;
+	return err;
+}
+
 /* All memory, all threads; and then no privileges. */
 static int prepare(struct server *s)
 {
@@ -122,13 +132,20 @@ static int prepare(struct server *s)
 	err = prepare_store(s);
 	if (err)
 		return fail("can't open the store", err);
+	s->context = (struct front_context){
+		.state = s->state,
+		.status = s->sc->status,
+		.store = s->store,
+		.latency = &s->latency,
+		.socket = s->sc->socket,
+		.answered = ATOMIC_FLAG_INIT,
+	};
 	err = latency_init(&s->latency, s->sc->latency, s->sc->config->latency_hold);
 	if (!err)
 		err = control_new(s->sc->config, s->store, s->state, s->sc->status, s->sc->socket,
-				  &s->latency, &s->control);
+				  &s->latency, &s->context.control);
 	if (!err)
-		err = front_fuse_new(&s->state->mount, s->store, s->control, &s->latency,
-				     !s->state->served, &s->front);
+		err = add_front(s, &front_fuse_ops);
 	if (err)
 		return fail("can't serve", err);
 	return jail_close(s->sc->jail); /* it says why */
@@ -183,16 +200,17 @@ static int stand_by(struct server *s)
 /* Take over, if there was another one; with next to no memory. */
 static int start(struct server *s)
 {
-	uint64_t since = s->state->served ? now_ns() : 0;
 	enum request ready = REQUEST_READY;
 	int err;
 
+	s->context.since = s->state->served ? now_ns() : 0;
 	atomic_store(&s->sc->status->serving_ns, 0);
 	err = uz_store_start(s->store, !s->state->served);
 	if (err)
 		return fail("can't open the store", err);
 	latency_start(&s->latency);
-	err = front_fuse_start(s->front, s->state, s->sc->status, since);
+	for (unsigned i = 0; i < s->nfronts && !err; i++)
+		err = s->fronts[i]->ops->start(s->fronts[i]);
 	if (err)
 		return fail("can't serve", err);
 	/* If nobody is there to hear it, it is all the more important to serve. */
@@ -229,6 +247,24 @@ static void complain(const struct server *s, unsigned seconds)
 			  s->state->name, (int)getpid());
 }
 
+static bool moves(struct server *s)
+{
+	bool moves = true;
+
+	for (unsigned i = 0; i < s->nfronts; i++)
+		moves &= s->fronts[i]->ops->moves(s->fronts[i]);
+	return moves;
+}
+
+static bool ended(struct server *s)
+{
+	for (unsigned i = 0; i < s->nfronts; i++) {
+		if (!s->fronts[i]->ops->ended(s->fronts[i]))
+			return false;
+	}
+	return true;
+}
+
 /* Beat while every worker makes progress; until SIGTERM, or until there is nothing to serve. */
 static void beat(struct server *s)
 {
@@ -241,13 +277,13 @@ static void beat(struct server *s)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGNAL_ORPHAN);
 	do {
-		if (front_fuse_moves(s->front))
+		if (moves(s))
 			atomic_store(&s->sc->status->heartbeat_ns, now_ns());
 		show(s);
 		if (getppid() != s->state->supervisor)
 			complain(s, orphaned++);
 		signal = sigtimedwait(&signals, NULL, &interval);
-	} while (signal != SIGTERM && !front_fuse_ended(s->front));
+	} while (signal != SIGTERM && !ended(s));
 }
 
 int server_main(const struct server_config *sc)
@@ -270,9 +306,10 @@ int server_main(const struct server_config *sc)
 	beat(&s);
 	/* Everything that has been asked is answered: this goes well also where the kernel can't
 	 * ask again. */
-	front_fuse_stop(s.front);
+	for (unsigned i = 0; i < s.nfronts; i++)
+		s.fronts[i]->ops->stop(s.fronts[i]);
 	latency_stop(&s.latency);
-	control_finish(s.control);
+	control_finish(s.context.control);
 	atomic_store(&sc->status->finished, true);
 	return EXIT_SUCCESS;
 }
