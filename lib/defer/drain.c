@@ -20,6 +20,7 @@
 
 #include "base/crash.h"
 #include "base/futex.h"
+#include "base/ring.h"
 #include "base/thread.h"
 
 #define USER_DATA_WAKE UINT64_MAX /* else: the number of a trim */
@@ -290,16 +291,6 @@ static void *drain_main(void *arg)
 	return NULL;
 }
 
-/* liburing's functions for these two opcodes are declared, but not exported by every version of
- * it. */
-static int ring_register(const struct io_uring *ring, unsigned opcode, const void *arg,
-			 unsigned count)
-{
-	long ret = syscall(SYS_io_uring_register, ring->ring_fd, opcode, arg, count);
-
-	return ret < 0 ? -errno : 0;
-}
-
 int uz_drain_ring_init(struct io_uring *ring)
 {
 	const struct io_uring_restriction allowed[] = {
@@ -312,10 +303,7 @@ int uz_drain_ring_init(struct io_uring *ring)
 	if (err)
 		return err;
 	io_uring_register_iowq_max_workers(ring, workers);
-	err = ring_register(ring, IORING_REGISTER_RESTRICTIONS, allowed,
-			    sizeof(allowed) / sizeof(allowed[0]));
-	if (!err)
-		err = ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	err = uz_ring_enable(ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
 	if (err)
 		io_uring_queue_exit(ring);
 	return err;
