@@ -187,7 +187,8 @@ static void check_loop(struct config_reader *r)
 {
 	const struct config_key *k = find("loop.enabled");
 
-	if (r->config.swap && !r->config.loop && !seen(r, find("swap.enabled"))->bad)
+	if (r->config.swap && !r->config.loop && r->config.frontend != FRONTEND_UBLK &&
+	    !seen(r, find("swap.enabled"))->bad)
 		config_complain(r, seen(r, k)->line, k->path,
 				"false is impossible while swap.enabled is true; "
 				"expected true, or swap.enabled = false");
@@ -201,6 +202,7 @@ void config_defaults(struct config *c, uint64_t ram, unsigned cpus)
 		.name = "swap0",
 		.size = MIN(half, UZ_DISKSIZE_MAX),
 		.frontend = FRONTEND_FUSE,
+		.block_size = UZ_PAGE_SIZE,
 		.workers = MIN(cpus, CONFIG_WORKERS_MAX),
 		.size_implied = true,
 		.workers_implied = true,

@@ -15,7 +15,7 @@
 #include "uzram/arena.h"
 #include "uzram/codec.h"
 
-enum frontend { FRONTEND_FUSE };
+enum frontend { FRONTEND_FUSE, FRONTEND_UBLK, FRONTEND_AUTO };
 
 enum latency_hold { LATENCY_HOLD_AUTO, LATENCY_HOLD_NEVER, LATENCY_HOLD_ALWAYS };
 
@@ -23,7 +23,8 @@ struct config {
 	char name[32]; /* of the device: [A-Za-z0-9][A-Za-z0-9_.-]* */
 	uint64_t size; /* of the device, bytes, a multiple of UZ_PAGE_SIZE, 1 MiB..16 TiB */
 	enum frontend frontend;
-	unsigned workers; /* threads that serve requests, 1..64: the file's 0 is resolved */
+	unsigned block_size; /* logical blocks of the block device: 512 or 4096 bytes */
+	unsigned workers;    /* threads that serve requests, 1..64: the file's 0 is resolved */
 	/* The file leaves these two to the machine, whose memory and CPUs may change. */
 	bool size_implied, workers_implied;
 
@@ -37,7 +38,7 @@ struct config {
 	unsigned deferred_pool; /* spare buffers, 4 KiB each, 1..65536 */
 	unsigned deferred_age;	/* milliseconds a partly filled buffer may wait, 1..10000 */
 
-	bool swap;	   /* mkswap and swapon; implies loop */
+	bool swap;	   /* mkswap and swapon; implies loop, or ublk */
 	int swap_priority; /* 0..32767, or -1: the kernel chooses */
 	bool swap_discard; /* swapon --discard */
 	bool swap_off_for_sleep;

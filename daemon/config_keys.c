@@ -101,12 +101,34 @@ static bool set_name(struct config_reader *r, const struct config_key *k,
 	return true;
 }
 
+/* The word of names, which NULL ends, that item is; -1: it is none of them. */
+static int find_word(const char *const *names, const struct toml_item *item)
+{
+	for (int i = 0; names[i]; i++)
+		if (!strcmp(item->string, names[i]))
+			return i;
+	return -1;
+}
+
 static bool set_frontend(struct config_reader *r, const struct config_key *k,
 			 const struct toml_item *item)
 {
-	if (strcmp(item->string, "fuse"))
+	static const char *const names[] = {
+		[FRONTEND_FUSE] = "fuse", [FRONTEND_UBLK] = "ublk", [FRONTEND_AUTO] = "auto", NULL};
+	int i = find_word(names, item);
+
+	if (i < 0)
 		return refuse(r, k, item, "is unknown");
-	r->config.frontend = FRONTEND_FUSE;
+	r->config.frontend = (enum frontend)i;
+	return true;
+}
+
+static bool set_block_size(struct config_reader *r, const struct config_key *k,
+			   const struct toml_item *item)
+{
+	if (item->integer != 512 && item->integer != UZ_PAGE_SIZE)
+		return refuse(r, k, item, "is impossible");
+	r->config.block_size = (unsigned)item->integer;
 	return true;
 }
 
@@ -124,19 +146,16 @@ static bool set_algorithm(struct config_reader *r, const struct config_key *k,
 static bool set_latency_hold(struct config_reader *r, const struct config_key *k,
 			     const struct toml_item *item)
 {
-	static const char *const names[] = {
-		[LATENCY_HOLD_AUTO] = "auto",
-		[LATENCY_HOLD_NEVER] = "never",
-		[LATENCY_HOLD_ALWAYS] = "always",
-	};
+	static const char *const names[] = {[LATENCY_HOLD_AUTO] = "auto",
+					    [LATENCY_HOLD_NEVER] = "never",
+					    [LATENCY_HOLD_ALWAYS] = "always",
+					    NULL};
+	int i = find_word(names, item);
 
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(item->string, names[i]))
-			continue;
-		r->config.latency_hold = (enum latency_hold)i;
-		return true;
-	}
-	return refuse(r, k, item, "is unknown");
+	if (i < 0)
+		return refuse(r, k, item, "is unknown");
+	r->config.latency_hold = (enum latency_hold)i;
+	return true;
 }
 
 /* The milliseconds of "10ms" or "1s", -1 for anything else; the largest number if there are too
@@ -182,7 +201,9 @@ const struct config_key config_keys[] = {
 	 "a multiple of 4096 from 1M to 4T, such as \"8G\" or \"ram / 2\"",
 	 FIELD(size), CONFIG_SIZE_MIN, UZ_DISKSIZE_MAX},
 	{"frontend", STRING, set_frontend,
-	 "\"fuse\""},
+	 "\"fuse\", \"ublk\" or \"auto\""},
+	{"block_size", INTEGER, set_block_size,
+	 "4096, or 512"},
 	{"workers", INTEGER, set_int,
 	 "an integer from 1 to 64, or 0 for one per CPU",
 	 FIELD(workers), 0, CONFIG_WORKERS_MAX},

@@ -16,9 +16,7 @@
 
 #include "attach.h"
 #include "log.h"
-
-/* Of the loop device: pages come whole, never as parts to be read, changed and written. */
-#define LOOP_BLOCK_SIZE 4096
+#include "ublk_device.h"
 
 /* An unmount waits this long for those that have a control file open: the one who asked us to stop,
  * first of all. */
@@ -46,6 +44,14 @@ static int take_lock(struct device *d)
 	}
 }
 
+static void complain_in_use(const char *dev)
+{
+	log_error("%s of an uzramd that died is still in use as swap: if its server still runs, "
+		  "take it out of use (swapoff %s); else the pages in it are lost, and the "
+		  "processes they belong to must end first",
+		  dev, dev);
+}
+
 /* Detach a loop device that a dead daemon left, /sys/block/loopN/loop/backing_file being the
  * attribute. */
 static int clear_loop(struct device *d, const char *attribute)
@@ -59,11 +65,7 @@ static int clear_loop(struct device *d, const char *attribute)
 	if (!attach_is_backed_by(dev, d->disk))
 		return 0;
 	if (attach_swap_used(dev) > 0) {
-		log_error(
-			"%s of an uzramd that died is still in use as swap: if its server still "
-			"runs, take it out of use (swapoff %s); else the pages in it are lost, and "
-			"the processes they belong to must end first",
-			dev, dev);
+		complain_in_use(dev);
 		return -EBUSY;
 	}
 	err = attach_swapoff(dev);
@@ -84,6 +86,26 @@ static int clear_loops(struct device *d)
 	for (size_t i = 0; i < found.gl_pathc && !err; i++)
 		err = clear_loop(d, found.gl_pathv[i]);
 	globfree(&found);
+	return err;
+}
+
+static int clear_ublk(struct device *d)
+{
+	char dev[ATTACH_PATH_MAX];
+	int err = ublk_device_find(d->config->name, dev);
+
+	if (err == -ENOENT)
+		return 0;
+	if (!err && attach_swap_used(dev) > 0) {
+		complain_in_use(dev);
+		return -EBUSY;
+	}
+	if (!err)
+		err = attach_swapoff(dev);
+	if (!err)
+		err = ublk_device_clear(d->config->name);
+	if (err)
+		log_error("%s of an uzramd that died can't be removed: %s", dev, strerror(-err));
 	return err;
 }
 
@@ -146,6 +168,8 @@ int device_claim(struct device *d, int *ret_lock_fd)
 	/* Loops first: the kernel names their file by its path, which the unmount takes away. */
 	err = clear_loops(d);
 	if (!err)
+		err = clear_ublk(d);
+	if (!err)
 		err = clear_mount(d);
 	if (!err)
 		err = make_dir(d);
@@ -176,18 +200,28 @@ static int fail(const char *what, const char *dev, int err)
 	return err;
 }
 
-static int attach_block_device(struct device *d)
+static int attach_loop_device(struct device *d)
 {
 	char dev[ATTACH_PATH_MAX];
 	int err;
 
 	if (d->state->block_device[0] && attach_is_backed_by(d->state->block_device, d->disk))
 		return 0;
-	err = attach_loop(d->disk, LOOP_BLOCK_SIZE, dev);
+	err = attach_loop(d->disk, d->config->block_size, dev);
 	if (err)
 		return fail("can't attach a loop device to", d->disk, err);
 	memcpy(d->state->block_device, dev, sizeof(dev));
 	return 0;
+}
+
+static int attach_ublk_device(struct device *d)
+{
+	int err;
+
+	if (d->state->block_device[0])
+		return 0;
+	err = ublk_device_start(d->state);
+	return err ? fail("can't start the ublk device of", d->config->name, err) : 0;
 }
 
 static int swap_on(struct device *d)
@@ -208,9 +242,9 @@ int device_attach(struct device *d)
 {
 	int err;
 
-	if (!d->config->loop)
+	if (d->state->ublk < 0 && !d->config->loop)
 		return 0;
-	err = attach_block_device(d);
+	err = d->state->ublk < 0 ? attach_loop_device(d) : attach_ublk_device(d);
 	if (err)
 		return err;
 	err = attach_link(d->config->name, d->state->block_device);
@@ -265,7 +299,7 @@ int device_detach(struct device *d)
 	err = swap_off(dev);
 	if (err)
 		return err;
-	err = attach_unloop(dev, d->disk);
+	err = d->state->ublk < 0 ? attach_unloop(dev, d->disk) : ublk_device_stop(d->state);
 	if (err)
 		return fail("can't detach", dev, err);
 	err = attach_unlink(d->config->name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The device's place on the host: its directory, its lock, its loop device, its swap area, its
+ * The device's place on the host: its directory, its lock, its block device, its swap area, its
  * name.
  */
 #ifndef UZD_DEVICE_H
@@ -24,7 +24,7 @@ void device_init(struct device *d, const struct config *config);
 
 /* Make the name ours, and the directory: by a lock that ends with the last process that has
  * *ret_lock_fd. What a daemon that was killed left there (a dead mount, a loop device) is cleared
- * away; -EBUSY if another daemon has the name, or a dead one's loop device is still in use. Logs
+ * away; -EBUSY if another daemon has the name, or a dead one's block device is still in use. Logs
  * why. */
 int device_claim(struct device *d, int *ret_lock_fd);
 
@@ -34,8 +34,8 @@ void device_release(struct device *d);
 /* Steps for children of the supervisor: each needs a living server, but for device_abort(). They
  * log why they fail. 0 or -errno. */
 int device_attach(
-	struct device *d); /* loop, name, mkswap, swapon: as configured, what is missing */
-int device_detach(struct device *d); /* swapoff, name, loop: whatever there is */
+	struct device *d); /* block device, name, mkswap, swapon: as configured, what is missing */
+int device_detach(struct device *d); /* swapoff, name, block device: whatever there is */
 int device_unmount(struct device *d);
 int device_sleep(struct device *d); /* swapoff, if the config wants that */
 int device_wake(struct device *d);  /* swapon, if device_sleep() has swapped off */

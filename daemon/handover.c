@@ -24,12 +24,15 @@ static int check_layout(const struct state *state)
 
 int handover_check(struct config *config, const struct state *state, bool crashed)
 {
+	const enum frontend frontend = state->ublk >= 0 ? FRONTEND_UBLK : FRONTEND_FUSE;
 	const struct {
 		const char *key;
 		bool differs;
 	} keys[] = {
 		{"size", !config->size_implied && config->size != state->disksize},
-		{"workers", !config->workers_implied && config->workers != state->mount.nfds},
+		{"workers", !config->workers_implied && config->workers != state->workers},
+		{"frontend", config->frontend != FRONTEND_AUTO && config->frontend != frontend},
+		{"block_size", config->block_size != state->block_size},
 		{"loop.enabled", config->loop != state->loop},
 		{"swap.enabled", config->swap != state->swap},
 	};
@@ -49,7 +52,9 @@ int handover_check(struct config *config, const struct state *state, bool crashe
 			return -EPROTO;
 	}
 	config->size = state->disksize;
-	config->workers = state->mount.nfds;
+	config->workers = state->workers;
+	config->frontend = frontend;
+	config->block_size = state->block_size;
 	config->loop = state->loop;
 	config->swap = state->swap;
 	return 0;

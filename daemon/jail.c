@@ -99,7 +99,9 @@ static const int allowed[] = {
 	/* requests and replies; the socket to the supervisor; log lines, if there is room for them */
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(sendto), SCMP_SYS(recvfrom),
 	SCMP_SYS(poll), SCMP_SYS(ppoll),
-	/* the drain thread's ring, which is set up; membarrier, before it sleeps */
+	/* the ublk device, from the supervisor; its descriptors are mapped by mmap, below */
+	SCMP_SYS(recvmsg),
+	/* the rings, which are set up; membarrier, before the drain thread sleeps */
 	SCMP_SYS(io_uring_enter), SCMP_SYS(membarrier),
 	/* populating memory; libc, for the stack of a thread that ends */
 	SCMP_SYS(madvise),
@@ -135,7 +137,10 @@ static int add_rules(scmp_filter_ctx ctx)
 	for (size_t i = 0; i < sizeof(lock_commands) / sizeof(lock_commands[0]) && !err; i++)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
 				       SCMP_A1(SCMP_CMP_EQ, lock_commands[i]));
-	if (!err) /* no files, nothing executable */
+	if (!err) /* nothing executable; of files, to read only */
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				       SCMP_A2(SCMP_CMP_EQ, PROT_READ));
+	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
 				       SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
 				       SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));

@@ -126,6 +126,8 @@ static void fall_back(const struct state *state, struct config *ret)
 	log_error("going on with %s as it is, and with defaults for the rest", state->name);
 	config_defaults(ret, memory_size(), cpu_count());
 	memcpy(ret->name, state->name, sizeof(ret->name));
+	ret->frontend = FRONTEND_AUTO;
+	ret->block_size = state->block_size;
 	ret->loop = state->loop;
 	ret->swap = state->swap;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -28,17 +29,31 @@ static int write_file(const char *path, const char *text)
 
 void process_protect(void)
 {
+	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	int err = write_file("/proc/self/oom_score_adj", "-1000");
 
 	if (err)
 		log_warning("can't set oom_score_adj to -1000: %s; under memory shortage the "
 			    "kernel may kill this process",
 			    strerror(-err));
+	/* For what a server maps when it has no privileges any more. Where that is refused
+	 * (it takes CAP_SYS_RESOURCE) the unit's LimitMEMLOCK= is as good. */
+	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	/* The last three arguments must be zero, or the call fails. */
 	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
 		log_warning("PR_SET_IO_FLUSHER refused: %s (it takes CAP_SYS_RESOURCE); going on "
 			    "without",
 			    strerror(errno));
+}
+
+void process_hurry(void)
+{
+	setpriority(PRIO_PROCESS, 0, -20);
+}
+
+void process_unhurry(void)
+{
+	setpriority(PRIO_PROCESS, 0, 0);
 }
 
 int process_lock_memory(void)

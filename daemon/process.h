@@ -5,10 +5,15 @@
 #ifndef UZD_PROCESS_H
 #define UZD_PROCESS_H
 
-/* For this process and those it forks: be the last the OOM killer takes, and have the kernel
- * allocate on our behalf without calling back into file systems and block devices
- * (PR_SET_IO_FLUSHER). Logs what the kernel refuses. */
+/* For this process and those it forks: be the last the OOM killer takes, have the kernel allocate
+ * on our behalf without calling back into file systems and block devices (PR_SET_IO_FLUSHER), and
+ * lock as much memory as it takes. Logs what the kernel refuses. */
 void process_protect(void);
+
+/* Whoever starts servers runs before everybody else; what it forks, again like everybody else. What
+ * is refused (it takes CAP_SYS_NICE, or the unit's Nice=) is done without. */
+void process_hurry(void);
+void process_unhurry(void);
 
 /* Lock all that is mapped now into memory, populated and with no copy-on-write left; and lock what
  * is mapped later, page by page as it is touched. Not inherited: each process for itself, before it

@@ -258,7 +258,7 @@ void respawn_reap_server(struct respawn *r)
 {
 	char how[64];
 	int status = reap(&r->server, how, sizeof(how));
-	bool begun = r->state->no_resend && atomic_load(&r->status->serving_ns) &&
+	bool begun = state_loses_requests(r->state) && atomic_load(&r->status->serving_ns) &&
 		     !atomic_load(&r->status->finished);
 
 	r->state->socket = -1;
@@ -340,7 +340,7 @@ void respawn_tick(struct respawn *r)
 		start_server(r);
 	else if (!r->server.ready)
 		oust_stranger(r);
-	else if (!r->spare.pid && !r->alone && !r->state->no_resend)
+	else if (!r->spare.pid && !r->alone && !state_loses_requests(r->state))
 		start_spare(r);
 }
 

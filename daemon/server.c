@@ -16,6 +16,7 @@
 #include "base/crash.h"
 #include "control.h"
 #include "front_fuse.h"
+#include "front_ublk.h"
 #include "latency.h"
 #include "log.h"
 #include "process.h"
@@ -144,6 +145,9 @@ static int prepare(struct server *s)
 	if (!err)
 		err = control_new(s->sc->config, s->store, s->state, s->sc->status, s->sc->socket,
 				  &s->latency, &s->context.control);
+	/* ublk first: until it has its device, nothing else comes over the socket. */
+	if (!err && s->state->ublk >= 0)
+		err = add_front(s, &front_ublk_ops);
 	if (!err)
 		err = add_front(s, &front_fuse_ops);
 	if (err)
@@ -223,7 +227,7 @@ static bool has_lost_requests(struct server *s)
 {
 	bool finished = atomic_exchange(&s->sc->status->finished, false);
 
-	return s->state->served && s->state->no_resend && !finished;
+	return s->state->served && state_loses_requests(s->state) && !finished;
 }
 
 /* --- serving --- */
@@ -293,6 +297,7 @@ int server_main(const struct server_config *sc)
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL); /* inherited by every thread */
+	process_unhurry();
 	/* Not the first, lest there be none. */
 	if (sc->state->served && uz_crash_arm())
 		return EXIT_FAILURE;

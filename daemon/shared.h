@@ -39,7 +39,7 @@ enum request {
 	REQUEST_WAKE,	 /* ... is awake again */
 };
 
-#define STATE_VERSION 1 /* of struct state and struct status: another one is refused */
+#define STATE_VERSION 2 /* of struct state and struct status: another one is refused */
 
 struct state {
 	uint32_t version;
@@ -47,7 +47,10 @@ struct state {
 	char name[sizeof(((struct config *)NULL)->name)];
 	uint64_t disksize;
 	bool loop, swap;
-	time_t since; /* when the device was made */
+	unsigned workers, block_size;
+	int ublk;	   /* the N of its /dev/ublkcN; -1: it is a loop device, or only a file */
+	bool ublk_encoded; /* how that takes commands */
+	time_t since;	   /* when the device was made */
 
 	/* Descriptors, by their numbers in the supervisor; -1: none. */
 	int state_fd, state_ro_fd, status_fd;
@@ -83,6 +86,13 @@ struct status {
 	 * last, and the longest. By the server, for its successors. */
 	_Atomic uint64_t recovery_ns, recovery_max_ns, outage_ns, outage_max_ns;
 };
+
+/* Whether processes wait for ever where a server dies. With ublk the device is not among what they
+ * can wait for then, but only control files are. */
+static inline bool state_loses_requests(const struct state *state)
+{
+	return state->no_resend && state->ublk < 0;
+}
 
 /* Make both files, for a device as config has it. The state lists no descriptors but theirs. */
 int shared_new(const struct config *config, struct state **ret_state, struct status **ret_status);

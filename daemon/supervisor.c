@@ -22,6 +22,7 @@
 #include "notify.h"
 #include "process.h"
 #include "respawn.h"
+#include "ublk_device.h"
 
 #define TICK_MS	      1000
 #define STOP_RETRY_NS UINT64_C(10000000000)
@@ -34,7 +35,8 @@ struct supervisor {
 	struct status *status;
 	struct jail jail;
 	struct respawn servers;
-	int signals; /* signalfd */
+	struct ublk_device ublk; /* if state->ublk names one */
+	int signals;		 /* signalfd */
 
 	bool serving;	  /* the device is complete, and the manager is to know */
 	bool told;	  /* ... and knows */
@@ -124,6 +126,7 @@ static void server_died(struct supervisor *s)
 	if (s->asker == s->servers.server.socket)
 		s->asked = REQUEST_NONE;
 	respawn_reap_server(&s->servers);
+	ublk_device_lost(&s->ublk);
 	if (!s->servers.lost)
 		return;
 	pid = fork();
@@ -165,6 +168,8 @@ static void tick(struct supervisor *s)
 	uint64_t now = now_ns();
 
 	respawn_tick(&s->servers);
+	if (s->state->ublk >= 0)
+		ublk_device_tick(&s->ublk, s->servers.server.socket);
 	if (now < s->tick_ns)
 		return;
 	s->tick_ns = now + TICK_MS * UINT64_C(1000000);
@@ -178,13 +183,16 @@ static void tick(struct supervisor *s)
 static bool handle_events(struct supervisor *s, int child)
 {
 	struct respawn *r = &s->servers;
+	int timeout = respawn_timeout(r, TICK_MS);
 	struct pollfd fds[] = {
 		{s->signals, POLLIN, 0},       {child, POLLIN, 0},
 		{r->server.pidfd, POLLIN, 0},  {r->spare.pidfd, POLLIN, 0},
 		{r->server.socket, POLLIN, 0}, {r->spare.socket, POLLIN, 0},
 	};
 
-	poll(fds, 6, respawn_timeout(r, TICK_MS));
+	if (s->state->ublk >= 0)
+		timeout = ublk_device_timeout(&s->ublk, timeout);
+	poll(fds, 6, timeout);
 	if (fds[0].revents)
 		read_signals(s);
 	/* Deaths first, and alone: they change whose sockets these are. */
@@ -227,6 +235,7 @@ static void become_child(pid_t supervisor)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != supervisor)
 		_exit(EXIT_FAILURE);
+	process_unhurry();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -292,8 +301,6 @@ static int prepare(struct supervisor *s)
 	s->watchdog = sd_watchdog_enabled(0, NULL) > 0;
 	respawn_init(&s->servers, s->config, s->state, s->status, &s->jail,
 		     latency_open(s->config->latency_hold));
-	if (s->state->supervisor != getpid() || !s->state->served)
-		process_protect(); /* which exec leaves as it is */
 	err = process_lock_memory();
 	return err ? fail("can't lock memory (it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity)", err)
 		   : 0;
@@ -309,13 +316,26 @@ static int start_server(struct supervisor *s)
 	return s->servers.wanted ? 0 : -ECHILD; /* it has said why */
 }
 
+static bool wants_ublk(const struct config *config)
+{
+	return config->frontend == FRONTEND_UBLK ||
+	       (config->frontend == FRONTEND_AUTO && ublk_device_possible());
+}
+
 static int start_device(struct supervisor *s)
 {
 	int err = make_arena(s);
 
 	if (err)
 		return fail("can't make the arena", err);
-	err = front_fuse_mount(s->device.dir, s->config->workers, &s->state->mount);
+	if (wants_ublk(s->config)) {
+		err = ublk_device_new(&s->ublk, s->state);
+		if (err)
+			return err;
+	}
+	/* Beside ublk it is for the control files alone. */
+	err = front_fuse_mount(s->device.dir, s->state->ublk < 0 ? s->config->workers : 1,
+			       &s->state->mount);
 	if (err) {
 		log_error("can't mount on %s: %s", s->device.dir, strerror(-err));
 		return err;
@@ -324,7 +344,7 @@ static int start_device(struct supervisor *s)
 	if (err)
 		return err;
 	store_fds(s); /* before anybody can have pages here */
-	if (s->state->no_resend)
+	if (state_loses_requests(s->state))
 		log_warning("this kernel can't send FUSE requests again (Linux 6.9 can): if the "
 			    "server dies, %s fails for good, rather than hang",
 			    s->config->name);
@@ -443,6 +463,11 @@ static int take_over(struct supervisor *s)
 	s->stop = s->state->stopping;
 	s->serving = s->told = !crashed;
 	respawn_adopt(&s->servers);
+	if (s->state->ublk >= 0) {
+		err = ublk_device_adopt(&s->ublk, s->state, s->servers.server.pid != 0);
+		if (err)
+			return err;
+	}
 	end_servers(s);
 	err = start_server(s);
 	if (s->servers.lost)
@@ -540,6 +565,8 @@ static void tidy_up(struct supervisor *s)
 	s->state->ended = true;
 	shared_each_fd(s->state, forget_fd, NULL);
 	front_fuse_close(&s->state->mount);
+	if (s->state->ublk >= 0 && !s->state->block_device[0])
+		ublk_device_delete(&s->ublk);
 	jail_done(&s->jail);
 	if (!s->state->block_device[0])
 		device_release(&s->device);
@@ -555,6 +582,10 @@ int supervisor_main(const struct config *config, const struct launch *launch, st
 	};
 	int err;
 
+	/* First of all: threads of the kernel's that work for us are to be like us. */
+	if (!state || state->supervisor != getpid())
+		process_protect(); /* which exec leaves as it is */
+	process_hurry();
 	device_init(&s.device, config);
 	err = state ? run_on(&s) : run_new(&s);
 	if (err && state)

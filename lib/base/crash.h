@@ -34,7 +34,11 @@
 	X(RESEND_BEFORE, "resend-before")                                                          \
 	X(RESEND_AFTER, "resend-after")                                                            \
 	X(REPLY_BEFORE, "reply-before")                                                            \
-	X(REPLY_AFTER, "reply-after")
+	X(REPLY_AFTER, "reply-after")                                                              \
+	X(UBLK_GIVEN, "ublk-given")	/* it has the device, and has fetched nothing */           \
+	X(UBLK_FETCHED, "ublk-fetched") /* ... all, and has mapped nothing */                      \
+	X(UBLK_COMMIT_BEFORE, "ublk-commit-before")                                                \
+	X(UBLK_COMMIT_AFTER, "ublk-commit-after")
 
 #ifdef UZ_TEST_HOOKS
 

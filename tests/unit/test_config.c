@@ -56,6 +56,7 @@ static void check_config(const struct config *a, const struct config *b)
 	assert_string_equal(a->name, b->name);
 	assert_int_equal(a->size, b->size);
 	assert_int_equal(a->frontend, b->frontend);
+	assert_int_equal(a->block_size, b->block_size);
 	assert_int_equal(a->workers, b->workers);
 	assert_int_equal(a->algorithm, b->algorithm);
 	assert_int_equal(a->level, b->level);
@@ -77,6 +78,7 @@ static const struct config defaults = {
 	.name = "swap0",
 	.size = 4 * GIB,
 	.frontend = FRONTEND_FUSE,
+	.block_size = 4096,
 	.workers = CPUS,
 	.algorithm = UZ_CODEC_ZSTD,
 	.level = -1,
@@ -122,7 +124,8 @@ static void defaults_of_extreme_machines(void **state)
 
 static const char all_keys[] = "name = 'Vm.disk_0-x'\n"
 			       "size = 'ram / 3'\n"
-			       "frontend = 'fuse'\n"
+			       "frontend = 'ublk'\n"
+			       "block_size = 512\n"
 			       "workers = 64\n"
 			       "[compression]\n"
 			       "level = -7\n"
@@ -151,7 +154,8 @@ static void every_key(void **state)
 	static const struct config expected = {
 		.name = "Vm.disk_0-x",
 		.size = RAM / 3 / 4096 * 4096,
-		.frontend = FRONTEND_FUSE,
+		.frontend = FRONTEND_UBLK,
+		.block_size = 512,
 		.workers = 64,
 		.algorithm = UZ_CODEC_ZSTD,
 		.level = -7,

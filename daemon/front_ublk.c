@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+#include "front_ublk.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/crash.h"
+#include "base/ring.h"
+#include "latency.h"
+#include "shared.h"
+#include "ublk_control.h"
+#include "ublk_uapi.h"
+#include "uzram/store.h"
+
+#define SECTOR_SHIFT 9
+
+/* user_data of the ring: a tag, or that helpers have finished something. */
+#define USER_DATA_WAKE UBLK_TAGS
+
+/* A helper is woken for so many pages that wait: 100 us of compression, or 50 of the contrary,
+ * which is about what it takes. */
+#define PAGES_A_HELPER 12
+
+_Static_assert(UBLK_TAGS == 64, "a word has a bit for each tag");
+
+struct front_ublk;
+
+/* The first one is the queue's. */
+struct ublk_thread {
+	struct front_thread thread;
+	struct front_ublk *front;
+	struct uz_worker *worker;
+};
+
+struct front_ublk {
+	struct front front;
+	struct front_context *context;
+
+	/* The queue thread's. */
+	struct io_uring ring;
+	int device;	  /* /dev/ublkcN; -1: not yet */
+	uint64_t fetched; /* tags the kernel may still give us requests with */
+	pthread_barrier_t go;
+	int err; /* of the start */
+
+	const struct ublksrv_io_desc *descriptors; /* one a tag, written by the kernel */
+	char *buffers;				   /* UBLK_IO_MAX bytes a tag */
+
+	/* A request is in one of these, or in a thread's hands. */
+	_Atomic uint64_t todo, done;
+	_Atomic unsigned next;	    /* the tag whose turn it is */
+	int32_t results[UBLK_TAGS]; /* of those in done */
+
+	/* Helpers that sleep, and what wakes them; of either only when there is enough to do. */
+	_Atomic unsigned idle;
+	sem_t more;
+	/* The queue thread sleeps in its ring, where a read of this eventfd wakes it. */
+	_Atomic bool asleep;
+	int wake;
+	uint64_t woken;
+
+	atomic_bool stop;
+	unsigned nthreads;
+	struct ublk_thread threads[];
+};
+
+static struct front_ublk *of(struct front *front)
+{
+	return (struct front_ublk *)front;
+}
+
+/* --- requests --- */
+
+/* In steps, since it may be large: whoever watches sees it go on. */
+static int discard(struct ublk_thread *t, uint64_t off, uint64_t len)
+{
+	const uint64_t step = UINT64_C(1) << 28;
+	int err = 0;
+
+	while (len && !err) {
+		uint64_t n = len < step ? len : step;
+
+		err = uz_discard(t->worker, off, n);
+		off += n;
+		len -= n;
+		front_thread_step(&t->thread);
+		front_thread_step(&t->thread);
+	}
+	return err;
+}
+
+static int read_pages(struct ublk_thread *t, uint64_t off, size_t len, void *buf)
+{
+	struct latency *latency = t->front->context->latency;
+	bool alone = latency_begin(latency);
+	int err = uz_read(t->worker, off, len, buf);
+
+	latency_end(latency, alone);
+	return err;
+}
+
+/* Bytes read or written, 0, or -errno. */
+static int32_t carry_out(struct ublk_thread *t, unsigned tag)
+{
+	const struct ublksrv_io_desc *d = &t->front->descriptors[tag];
+	char *buf = t->front->buffers + (size_t)tag * UBLK_IO_MAX;
+	uint64_t off = d->start_sector << SECTOR_SHIFT;
+	uint64_t len = (uint64_t)d->nr_sectors << SECTOR_SHIFT;
+	int err;
+
+	switch (ublksrv_get_op(d)) {
+	case UBLK_IO_OP_READ:
+		err = len <= UBLK_IO_MAX ? read_pages(t, off, len, buf) : -EINVAL;
+		return err ? err : (int32_t)len;
+	case UBLK_IO_OP_WRITE:
+		err = len <= UBLK_IO_MAX ? uz_write(t->worker, off, len, buf) : -EINVAL;
+		return err ? err : (int32_t)len;
+	case UBLK_IO_OP_DISCARD:
+	case UBLK_IO_OP_WRITE_ZEROES:
+		return discard(t, off, len);
+	case UBLK_IO_OP_FLUSH:
+		return 0; /* a write that was answered is stored */
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* The first of the tags from that one on, and from the start. */
+static unsigned first_from(uint64_t tags, unsigned from)
+{
+	uint64_t above = tags & (UINT64_MAX << from);
+
+	return (unsigned)__builtin_ctzll(above ? above : tags);
+}
+
+/* Take one of the requests that wait, in turn. Any thread. */
+static bool claim(struct front_ublk *f, unsigned *ret_tag)
+{
+	/* Pairs with the release in hand_out(). */
+	uint64_t todo = atomic_load_explicit(&f->todo, memory_order_acquire);
+
+	while (todo) {
+		unsigned from = atomic_load_explicit(&f->next, memory_order_relaxed);
+		unsigned tag = first_from(todo, from);
+
+		if (atomic_compare_exchange_weak_explicit(
+			    &f->todo, &todo, todo & ~(UINT64_C(1) << tag), memory_order_acquire,
+			    memory_order_acquire)) {
+			atomic_store_explicit(&f->next, (tag + 1) % UBLK_TAGS,
+					      memory_order_relaxed);
+			*ret_tag = tag;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void serve(struct ublk_thread *t, unsigned tag)
+{
+	struct front_ublk *f = t->front;
+
+	front_thread_step(&t->thread);
+	f->results[tag] = carry_out(t, tag);
+	front_thread_step(&t->thread);
+}
+
+/* --- helpers --- */
+
+static void finish(struct front_ublk *f, unsigned tag)
+{
+	const uint64_t one = 1;
+
+	/* Sequentially consistent, as the other side is in wait_for_more(): either it sees the bit,
+	 * or we see it asleep. */
+	atomic_fetch_or(&f->done, UINT64_C(1) << tag);
+	if (atomic_exchange(&f->asleep, false))
+		(void)!write(f->wake, &one, sizeof(one));
+}
+
+static void *helper_main(void *arg)
+{
+	struct ublk_thread *t = arg;
+	struct front_ublk *f = t->front;
+
+	while (!atomic_load(&f->stop)) {
+		unsigned tag;
+
+		if (claim(f, &tag)) {
+			serve(t, tag);
+			finish(f, tag);
+			continue;
+		}
+		/* Nothing is lost if some came just now: the queue thread does what nobody else
+		 * does. */
+		atomic_fetch_add(&f->idle, 1);
+		while (sem_wait(&f->more) < 0 && !atomic_load(&f->stop))
+			;
+	}
+	return NULL;
+}
+
+static bool take_idle(struct front_ublk *f)
+{
+	unsigned idle = atomic_load(&f->idle);
+
+	while (idle && !atomic_compare_exchange_weak(&f->idle, &idle, idle - 1))
+		;
+	return idle != 0;
+}
+
+/* Wake as many helpers as there is work for beyond the first request, which is ours. */
+static void wake_helpers(struct front_ublk *f, uint64_t tags)
+{
+	unsigned pages = 0;
+
+	for (tags &= tags - 1; tags; tags &= tags - 1) {
+		const struct ublksrv_io_desc *d = &f->descriptors[__builtin_ctzll(tags)];
+
+		pages += d->nr_sectors >> (UZ_PAGE_SHIFT - SECTOR_SHIFT);
+		if (pages < PAGES_A_HELPER)
+			continue;
+		if (!take_idle(f))
+			return;
+		sem_post(&f->more);
+		pages = 0;
+	}
+}
+
+/* --- the queue --- */
+
+static void put_command(struct front_ublk *f, unsigned command, unsigned tag, int32_t result)
+{
+	/* There is room: each tag has one command at a time. */
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&f->ring);
+	const struct ublksrv_io_cmd cmd = {
+		.tag = (uint16_t)tag,
+		.result = result,
+		.addr = (uintptr_t)(f->buffers + (size_t)tag * UBLK_IO_MAX),
+	};
+
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, f->device, NULL, 0, 0);
+	sqe->cmd_op = ublk_io_op(command, f->context->state->ublk_encoded);
+	sqe->user_data = tag;
+	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+}
+
+static void await_wake(struct front_ublk *f)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&f->ring);
+
+	io_uring_prep_read(sqe, f->wake, &f->woken, sizeof(f->woken), 0);
+	sqe->user_data = USER_DATA_WAKE;
+}
+
+/* What the kernel has for us; returns the tags of new requests. */
+static uint64_t harvest(struct front_ublk *f)
+{
+	struct io_uring_cqe *cqe;
+	uint64_t tags = 0;
+	unsigned head, n = 0;
+
+	io_uring_for_each_cqe(&f->ring, head, cqe)
+	{
+		uint64_t tag = cqe->user_data;
+
+		n++;
+		if (tag == USER_DATA_WAKE)
+			await_wake(f);
+		else if (cqe->res == UBLK_IO_RES_OK)
+			tags |= UINT64_C(1) << tag;
+		else
+			f->fetched &= ~(UINT64_C(1) << tag); /* UBLK_IO_RES_ABORT: the end */
+	}
+	io_uring_cq_advance(&f->ring, n);
+	return tags;
+}
+
+static void hand_out(struct front_ublk *f, uint64_t tags)
+{
+	if (!tags)
+		return;
+	/* Pairs with the acquire in claim(): the descriptors are seen as the kernel wrote them. */
+	atomic_fetch_or_explicit(&f->todo, tags, memory_order_release);
+	wake_helpers(f, tags);
+}
+
+/* Answer, and fetch again. */
+static void commit(struct front_ublk *f, unsigned tag)
+{
+	UZ_CRASH(UBLK_COMMIT_BEFORE);
+	put_command(f, UBLK_IO_COMMIT_AND_FETCH_REQ, tag, f->results[tag]);
+	front_answered(f->context);
+}
+
+static void commit_done(struct front_ublk *f)
+{
+	uint64_t done = atomic_exchange(&f->done, 0);
+
+	for (; done; done &= done - 1)
+		commit(f, (unsigned)__builtin_ctzll(done));
+}
+
+static void submit(struct front_ublk *f)
+{
+	if (!io_uring_sq_ready(&f->ring))
+		return;
+	io_uring_submit(&f->ring);
+	UZ_CRASH(UBLK_COMMIT_AFTER);
+}
+
+/* Nothing to do but to wait: for the kernel, for helpers, or to be interrupted. */
+static void wait_for_more(struct front_ublk *f)
+{
+	atomic_store(&f->asleep, true);
+	if (!atomic_load(&f->done))
+		io_uring_submit_and_wait(&f->ring, 1);
+	atomic_store(&f->asleep, false);
+}
+
+/* Until the block device is gone, or we are told to stop. */
+static void serve_queue(struct ublk_thread *t)
+{
+	struct front_ublk *f = t->front;
+
+	while (f->fetched && !atomic_load(&f->stop)) {
+		unsigned tag;
+
+		hand_out(f, harvest(f));
+		if (claim(f, &tag)) {
+			serve(t, tag);
+			commit(f, tag);
+		}
+		commit_done(f);
+		submit(f);
+		if (!atomic_load(&f->todo) && !io_uring_cq_ready(&f->ring))
+			wait_for_more(f);
+	}
+	atomic_store(&f->stop, true);
+	for (unsigned i = 1; i < f->nthreads; i++)
+		front_thread_end(&f->threads[i].thread);
+	commit_done(f);
+	submit(f);
+}
+
+/* --- start --- */
+
+/* All tags at once: see front_ublk.h. */
+static int fetch(struct front_ublk *f)
+{
+	struct io_uring_cqe *cqe;
+
+	for (unsigned tag = 0; tag < UBLK_TAGS; tag++)
+		put_command(f, UBLK_IO_FETCH_REQ, tag, 0);
+	if (io_uring_submit(&f->ring) != UBLK_TAGS)
+		return -EIO;
+	f->fetched = UINT64_MAX;
+	UZ_CRASH(UBLK_FETCHED);
+	if (io_uring_peek_cqe(&f->ring, &cqe) == 0 && cqe->res < 0)
+		return cqe->res;
+	return 0;
+}
+
+static int map_descriptors(struct front_ublk *f)
+{
+	void *p = mmap(NULL, UBLK_TAGS * sizeof(f->descriptors[0]), PROT_READ,
+		       MAP_SHARED | MAP_POPULATE, f->device, UBLKSRV_CMD_BUF_OFFSET);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	f->descriptors = p;
+	return 0;
+}
+
+static void *queue_main(void *arg)
+{
+	struct ublk_thread *t = arg;
+	struct front_ublk *f = t->front;
+
+	pthread_barrier_wait(&f->go);
+	f->err = fetch(f);
+	if (!f->err)
+		f->err = map_descriptors(f);
+	pthread_barrier_wait(&f->go);
+	if (!f->err) {
+		await_wake(f);
+		serve_queue(t);
+	}
+	return NULL;
+}
+
+static int make_ring(struct io_uring *ring)
+{
+	const struct io_uring_restriction allowed[] = {
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_URING_CMD},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
+	};
+	const unsigned flags =
+		IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL;
+	int err = io_uring_queue_init(2 * UBLK_TAGS, ring, flags);
+
+	return err ? err : uz_ring_enable(ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
+}
+
+static int make_buffers(struct front_ublk *f)
+{
+	f->buffers = aligned_alloc(UZ_PAGE_SIZE, (size_t)UBLK_TAGS * UBLK_IO_MAX);
+	if (!f->buffers)
+		return -ENOMEM;
+	memset(f->buffers, 0, (size_t)UBLK_TAGS * UBLK_IO_MAX);
+	return 0;
+}
+
+static int start_thread(struct front_ublk *f, unsigned i)
+{
+	struct ublk_thread *t = &f->threads[i];
+	int err = uz_worker_new(f->context->store, &t->worker);
+
+	t->front = f;
+	if (err)
+		return err;
+	return i ? front_thread_start(&t->thread, "uz-worker", helper_main, t)
+		 : front_thread_start(&t->thread, "uz-queue", queue_main, t);
+}
+
+static int front_ublk_prepare(struct front_context *c, struct front **ret)
+{
+	unsigned n = c->state->workers;
+	struct front_ublk *f = calloc(1, sizeof(*f) + n * sizeof(f->threads[0]));
+	int err;
+
+	if (!f)
+		return -ENOMEM;
+	f->front.ops = &front_ublk_ops;
+	f->context = c;
+	f->nthreads = n;
+	f->device = -1;
+	sem_init(&f->more, 0, 0);
+	pthread_barrier_init(&f->go, NULL, 2);
+	f->wake = eventfd(0, EFD_CLOEXEC);
+	err = f->wake < 0 ? -errno : make_ring(&f->ring);
+	if (!err)
+		err = make_buffers(f);
+	for (unsigned i = 0; i < n && !err; i++)
+		err = start_thread(f, i);
+	if (!err)
+		*ret = &f->front;
+	return err;
+}
+
+/* The supervisor sends it as soon as the kernel has done with the last server. */
+static int receive_device(int socket)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	char byte;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	struct cmsghdr *c;
+	int fd;
+
+	if (recvmsg(socket, &msg, MSG_CMSG_CLOEXEC) < 0)
+		return -errno;
+	c = CMSG_FIRSTHDR(&msg);
+	if (!c || c->cmsg_type != SCM_RIGHTS)
+		return -EPIPE; /* it is dead */
+	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	return fd;
+}
+
+static int front_ublk_start(struct front *front)
+{
+	struct front_ublk *f = of(front);
+
+	f->device = receive_device(f->context->socket);
+	if (f->device < 0)
+		return f->device;
+	UZ_CRASH(UBLK_GIVEN);
+	front_serves(f->context);
+	pthread_barrier_wait(&f->go);
+	pthread_barrier_wait(&f->go);
+	return f->err;
+}
+
+/* --- watch, end --- */
+
+static bool front_ublk_moves(struct front *front)
+{
+	struct front_ublk *f = of(front);
+	bool moves = true;
+
+	for (unsigned i = 0; i < f->nthreads; i++)
+		moves &= front_thread_moves(&f->threads[i].thread);
+	return moves;
+}
+
+static bool front_ublk_ended(struct front *front)
+{
+	return !atomic_load(&of(front)->threads[0].thread.running);
+}
+
+/* What has been handed to us and was not begun goes to the next server. */
+static void front_ublk_stop(struct front *front)
+{
+	struct front_ublk *f = of(front);
+
+	atomic_store(&f->stop, true);
+	front_thread_end(&f->threads[0].thread);
+}
+
+const struct front_ops front_ublk_ops = {
+	.prepare = front_ublk_prepare,
+	.start = front_ublk_start,
+	.moves = front_ublk_moves,
+	.ended = front_ublk_ended,
+	.stop = front_ublk_stop,
+};

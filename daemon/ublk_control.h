@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * /dev/ublk-control: the commands that make, start, recover and remove ublk devices. Each process
+ * opens its own; they take CAP_SYS_ADMIN.
+ *
+ * Ids are the N of /dev/ublkcN, which a server has its requests from, and /dev/ublkbN, the block
+ * device. The device has one queue (front_ublk.h says why).
+ */
+#ifndef UZD_UBLK_CONTROL_H
+#define UZD_UBLK_CONTROL_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Tags of the queue, and the data of one request, bytes. */
+#define UBLK_TAGS   64
+#define UBLK_IO_MAX (64u << 10)
+
+struct ublk_control {
+	int fd;
+	struct io_uring ring;
+	bool encoded; /* commands, as ublk_uapi.h has it */
+};
+
+/* -ENOENT: there is no ublk driver, or it is not loaded. -EOPNOTSUPP: it can't have one server
+ * replace another. Or -errno. */
+int ublk_control_open(struct ublk_control *c);
+void ublk_control_close(struct ublk_control *c);
+
+/* Make a device of size bytes with logical blocks of block_size, which keeps mark for
+ * ublk_control_find(). It waits for a server, and then to be started. Returns its id, or -errno. */
+int ublk_control_add(struct ublk_control *c, uint64_t size, unsigned block_size, uint64_t mark);
+
+/* The id of a device that has that mark; -ENOENT: there is none. */
+int ublk_control_find(struct ublk_control *c, uint64_t mark);
+
+/* Make the block device. The server has fetched requests. pid, here and below: the process that has
+ * opened /dev/ublkcN. (Before Linux 6.16 the kernel only shows it.) */
+int ublk_control_start(struct ublk_control *c, int id, pid_t pid);
+
+/* Remove the block device, in use or not; what is still to be answered fails, unless a server
+ * answers it first. The server has no more requests to fetch then. */
+int ublk_control_stop(struct ublk_control *c, int id);
+
+/* Stop it, and remove all of it. Waits for the end of its server. */
+int ublk_control_delete(struct ublk_control *c, int id);
+
+/* The server of a device that is started has ended: have it wait for another one, and all requests
+ * with it. -EBUSY: the kernel is not yet done with the last one. -EINVAL: it waits already, since
+ * none has fetched. */
+int ublk_control_start_recovery(struct ublk_control *c, int id);
+
+/* Have the kernel go on with the next server as soon as that one has fetched requests. Returns
+ * at once: the ring's descriptor is readable when it is done, and the result is that of
+ * ublk_control_result(), 0 or -errno; -EAGAIN until then. No other command until then. */
+void ublk_control_end_recovery(struct ublk_control *c, int id, pid_t pid);
+int ublk_control_result(struct ublk_control *c);
+
+#endif
