@@ -16,6 +16,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* 4 TiB. A device takes up to 18 times its size of address space, of which x86-64 has 128 TiB. */
 #define UZ_DISKSIZE_MAX (UINT64_C(4) << 40)
@@ -45,6 +46,7 @@ int uz_arena_fd(const struct uz_arena *arena);
 /* The device's size in bytes. */
 uint64_t uz_arena_disksize(const struct uz_arena *arena);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

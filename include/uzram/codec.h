@@ -13,6 +13,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define UZ_PAGE_SIZE  4096u
 #define UZ_PAGE_SHIFT 12
@@ -40,6 +41,7 @@ const struct uz_codec_info *uz_codec_info(enum uz_codec codec);
 /* The number of the compressor called name; -EINVAL if there is none. */
 int uz_codec_by_name(const char *name);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

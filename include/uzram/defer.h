@@ -24,6 +24,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define UZ_DEFER_BUF_SIZE 4096u /* bytes */
 
@@ -103,6 +104,7 @@ void uz_defer_kick(struct uz_defer *defer);
  * they are exact. */
 void uz_defer_stat(struct uz_defer *defer, struct uz_defer_stat *ret);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -27,6 +27,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct uz_store;
 struct uz_worker;
@@ -132,6 +133,7 @@ void uz_store_stat(struct uz_store *store, struct uz_store_stat *ret);
 enum uz_codec uz_store_codec(const struct uz_store *store);
 uint64_t uz_store_disksize(const struct uz_store *store);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
