@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# meson install, as a distribution's package does it: everything is where it belongs, and a program can be built with
+# what is there and nothing else. meson dist: what is committed can be built without the rest of this directory.
+
+set -euo pipefail
+export LC_ALL=C
+
+HERE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+TREE=$(realpath "$HERE/../..")
+T=$(mktemp -d "${TMPDIR:-/tmp}/uzpackage.XXXXXX")
+trap 'rm -rf "$T"' EXIT
+
+fail() { echo "FAIL: $*" >&2; exit 1; }
+quietly() { "$@" >"$T/log" 2>&1 || { cat "$T/log"; fail "$*"; }; }
+
+# A build of its own: in a build directory, "ninja uninstall" removes what was last installed from there.
+root=$T/root
+quietly meson setup "$T/build" "$TREE" --prefix=/usr --libdir=lib
+quietly meson install -C "$T/build" --destdir "$root"
+
+export PKG_CONFIG_SYSROOT_DIR=$root
+PKG_CONFIG_LIBDIR=$root/usr/lib/pkgconfig:$(pkg-config --variable pc_path pkg-config)
+export PKG_CONFIG_LIBDIR
+version=$(pkg-config --modversion uzram)
+
+# Debian 12 still has systemd's and udev's directories in /lib.
+find "$root" ! -type d -printf '/%P\n' | sed "s|^/lib/|/usr/lib/|; s|$version$|VERSION|" | sort |
+    diff "$HERE/installed" - || fail "not what is expected (<), but (>)"
+
+# The library has the functions of its headers and no others, and the man page tells of each.
+nm -D --defined-only "$root/usr/lib/libuzram.so" | cut -d ' ' -f 3 | sort >"$T/functions"
+grep -oh '\<uz_[a-z_]*(' "$root"/usr/include/uzram/*.h | tr -d '(' | sort -u | diff - "$T/functions" ||
+    fail "the headers' functions (<) are not the library's (>)"
+grep -oP 'uz_[a-z_]*(?=\\fR\(\))' "$root/usr/share/man/man3/libuzram.3" | sort -u | diff - "$T/functions" ||
+    fail "libuzram(3) doesn't explain (<) the library's functions (>)"
+
+consumer=$TREE/tests/unit/consumer.c
+# shellcheck disable=SC2046 # lists
+{
+    cc -o "$T/shared" "$consumer" $(pkg-config --cflags --libs uzram)
+    cc -o "$T/static" "$consumer" -static $(pkg-config --cflags --libs --static uzram)
+}
+LD_LIBRARY_PATH=$root/usr/lib "$T/shared"
+"$T/static"
+
+head -n 1 "$TREE/config/debian/changelog" | grep -qF "uzram ($version)" ||
+    fail "$version is not the first version in config/debian/changelog"
+
+[[ -e $TREE/.git ]] || exit 0 # this is such a tarball
+quietly meson dist -C "$T/build" --no-tests --allow-dirty
+tar -C "$T" -xf "$T/build/meson-dist/uzram-$version.tar.xz"
+quietly meson setup "$T/dist" "$T/uzram-$version"
