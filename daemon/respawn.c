@@ -130,7 +130,7 @@ static void start_server(struct respawn *r)
 static void start_spare(struct respawn *r)
 {
 	if (start(r, &r->spare))
-		r->next_ns = now_ns() + SEC; /* it can wait */
+		r->spare_ns = now_ns() + SEC; /* it can wait */
 }
 
 static void adopt(struct respawn *r, enum shared_lock lock, struct server_process *ret)
@@ -283,7 +283,7 @@ void respawn_reap_spare(struct respawn *r)
 	if (!r->wanted || r->alone)
 		return;
 	log_warning("the server that stood by was %s; starting another", how);
-	r->next_ns = now_ns() + SEC;
+	r->spare_ns = now_ns() + SEC;
 }
 
 /* --- the end, and all the time --- */
@@ -334,13 +334,14 @@ void respawn_tick(struct respawn *r)
 		send_signal(&r->server, SIGKILL);
 		r->server.started_ns = now; /* once is enough, for a while */
 	}
-	if (!r->wanted || now < r->next_ns)
+	if (!r->wanted)
 		return;
-	if (!r->server.pid)
+	if (!r->server.pid && now >= r->next_ns)
 		start_server(r);
-	else if (!r->server.ready)
+	else if (r->server.pid && !r->server.ready)
 		oust_stranger(r);
-	else if (!r->spare.pid && !r->alone && !state_loses_requests(r->state))
+	else if (r->server.pid && !r->spare.pid && now >= r->spare_ns && !r->alone &&
+		 !state_loses_requests(r->state))
 		start_spare(r);
 }
 

@@ -43,7 +43,8 @@ struct respawn {
 	uint64_t answerers;    /* status->answerers when the last one died */
 	unsigned futile;       /* servers in a row that died without having answered a request */
 	uint64_t futile_since; /* the first of them */
-	uint64_t next_ns;      /* no other is started before */
+	uint64_t next_ns;      /* no other server is started before, */
+	uint64_t spare_ns;     /* and no other spare before */
 };
 
 /* There is no server yet. */
