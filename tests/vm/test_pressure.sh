@@ -4,13 +4,18 @@
 # test_pressure.sh [MIB [SECONDS]]: kills of the server on a machine with 512 MiB of memory, while processes work on MIB
 # of memory for at least so long.
 
-# shellcheck source=tests/vm/lib.sh
-. "${0%/*}/lib.sh"
-need qemu-system-x86_64 busybox xz
-
 mib=${1:-450}
 seconds=${2:-1}
-kernel=$("$HERE/kernel.sh" 6.12) || { echo "$kernel"; exit 77; }
-make_initrd "$kernel" case_pressure.sh
 # A pass over more than there is of memory takes long, here where all is emulated.
-run_guest $((200 + seconds * 4)) "$kernel" 512 "MIB=$mib" "PRESSURE=$seconds"
+LIMIT=$((200 + seconds * 4))
+# shellcheck source=tests/vm/lib.sh
+. "${0%/*}/lib.sh"
+
+cached kernel kernel.sh 6.12
+for program in daemon/uzramd daemon/uzramctl tests/system/hog; do
+    add_program "$BUILD/$program"
+done
+cp "$VM/guest/case_pressure.sh" "$T/root/case"
+make_initrd "$kernel" init loop
+qemu_command "$kernel" 512 "MIB=$mib PRESSURE=$seconds"
+run_guest
