@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# The server is killed. Before Linux 6.9 that is the end of the device: whoever needs a page of it is killed, but nobody
+# waits for ever, and it can be started again. (Else that is no case of its own.)
+
+# shellcheck source=tests/vm/guest/systemd/lib.sh
+. /usr/lib/uzram-test/lib.sh
+
+! outlives_server || exit 0
+
+failed() { [[ $(systemctl is-failed "$UNIT") == failed ]]; }
+hog_failed() { [[ $(systemctl is-failed hog) == failed ]]; }
+
+hog_swapped_out 80
+kill -KILL "$(servers | cut -d ' ' -f 1)"
+wait_for 30 failed || fail "the unit has not failed"
+said 'fails from now on' || fail "it doesn't say so"
+pkill --full 'sleep infinity'
+wait_for 30 hog_failed || fail "the hog hangs"
+journalctl --quiet --boot --unit=hog --output=cat | grep 'killed by signal 7' || fail "the hog has found the pages that were lost"
+systemctl reset-failed hog
+[[ $(wc -l </proc/swaps) == 1 ]] || fail "still in use: $(cat /proc/swaps)"
+systemctl start "$UNIT" || fail "it does not start again"

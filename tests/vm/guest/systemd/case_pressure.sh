@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# Processes need more memory than there is, and every page of theirs must be right in the end; meanwhile the server
+# is killed and the daemon upgraded, again and again.
+
+# shellcheck source=tests/vm/guest/systemd/lib.sh
+. /usr/lib/uzram-test/lib.sh
+
+ram=$(awk '$1 == "MemTotal:" { print int($2 / 1024) }' /proc/meminfo)
+hog -m $((ram * 5 / 4)) -p 1 -k 2 >/run/hog 2>&1 &
+hog=$!
+began=$SECONDS
+kills=0 reloads=0 most=0
+supervisor=$(supervisor)
+while kill -0 $hog 2>/dev/null; do
+    sleep 2
+    stored=$(stored_mib)
+    most=$((stored > most ? stored : most))
+    if outlives_server; then
+        kill -KILL "$(servers | cut -d ' ' -f 1)" && kills=$((kills + 1))
+        sleep 2
+    fi
+    systemctl reload "$UNIT" || fail "reload"
+    reloads=$((reloads + 1))
+done
+cat /run/hog
+wait $hog || fail "wrong pages, or a dead process"
+say "$ram MiB of RAM, at most $most MiB stored, $kills kills and $reloads upgrades in $((SECONDS - began)) s"
+((most > ram / 2)) || fail "that was no shortage"
+[[ $(supervisor) == "$supervisor" ]] || fail "the supervisor was replaced"
+((reloads > 0)) || fail "no upgrade"
+systemctl status --no-pager --lines=0 "$UNIT"

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# What the cases under systemd share. Each finds the device in use as swap, and leaves it so.
+
+set -euo pipefail
+
+UNIT=uzramd@swap0.service
+
+say() { echo "$(cut -d ' ' -f 1 /proc/uptime) $*"; }
+fail() { say "FAIL: $*"; exit 1; }
+
+# wait_for SECONDS COMMAND...: try it until it succeeds; fails after SECONDS.
+wait_for() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.2
+    done
+}
+
+# What a case says that ends before it should have.
+set -E
+trap 'echo "FAIL: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
+
+active() { systemctl is-active --quiet "$UNIT"; }
+device() { readlink --canonicalize-existing /dev/uzram/swap0; }
+in_use() { grep -q "^$(device) " /proc/swaps; }
+supervisor() { systemctl show --property=MainPID --value "$UNIT"; }
+
+# Those that serve and stand by, the one that serves first.
+servers() {
+    local supervisor
+    supervisor=$(supervisor)
+    cat "/proc/$supervisor/task/$supervisor/children"
+}
+
+# Before 6.9 the kernel can't send again what a dead server had not answered, and the device ends with its server.
+outlives_server() { [[ $(printf '%s\n' 6.9 "$(uname -r)" | sort -V | head -n 1) == 6.9 || $(device) == /dev/ublk* ]]; }
+
+stored_mib() {
+    local orig_data_size
+    read -r orig_data_size _ </run/uzram/swap0/mm_stat
+    echo $((orig_data_size >> 20))
+}
+
+# What the unit and systemd have said of it since this case began.
+journal() { journalctl --quiet --boot --output=cat --since="$CASE_BEGAN" "$@"; }
+said() { journal --unit="$UNIT" | grep -q -- "$1"; }
+
+# hog_swapped_out MIB: have a process with so much memory, most of which is swapped out. It outlives everything, a shutdown
+# too, until hog_verifies.
+hog_swapped_out() {
+    rm -f /run/hog
+    systemd-run --quiet --unit=hog --property=DefaultDependencies=no --property=RemainAfterExit=yes \
+        --property=MemoryHigh=24M --property=StandardOutput=file:/run/hog \
+        bash -c "sleep infinity | exec hog -w -m $1 -p 1"
+    wait_for 60 grep -q holding /run/hog || fail "the hog is not ready: $(cat /run/hog)"
+    (($(stored_mib) > $1 / 2)) || fail "only $(stored_mib) MiB are swapped out"
+    systemctl set-property --runtime hog.service MemoryHigh=infinity # swapoff is to find room
+}
+
+# All its memory must be as it was.
+hog_verifies() {
+    pkill --full 'sleep infinity'
+    wait_for 60 grep -q ' wrong=' /run/hog || fail "the hog is stuck, or dead"
+    say "$(tail -n 1 /run/hog)"
+    grep -q ' wrong=0$' /run/hog || fail "the hog has found wrong pages"
+    wait_for 10 hog_ended || fail "the hog has not ended"
+    systemctl stop hog
+}
+
+hog_ended() { [[ $(systemctl show --property=SubState --value hog) == exited ]]; }

@@ -1,0 +1,17 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# test_systemd.sh [KERNEL [FRONTEND [CASE...]]]: cases of guest/systemd, or all of them, on that kernel (6.1 or 6.12), in a
+# Debian with systemd; the last is a reboot with pages swapped out.
+
+LIMIT=400
+# shellcheck source=tests/vm/debian.sh
+. "${0%/*}/debian.sh"
+
+version=${1:-6.12} frontend=${2:-fuse}
+set -- "${@:3}"
+(($#)) || set -- start sandbox restart pressure watchdog sleep death
+# The cases are words, and end up in the environment of the service.
+make_debian "$version" "$frontend" "systemd.setenv=CASES=$(IFS=, && echo "$*")
+    systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info" uzram-test uzram-end
+run_guest
