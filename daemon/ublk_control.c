@@ -216,7 +216,11 @@ int ublk_control_stop(struct ublk_control *c, int id)
 
 int ublk_control_delete(struct ublk_control *c, int id)
 {
-	return run_simple(c, UBLK_CMD_DEL_DEV, id);
+	const struct ublksrv_ctrl_cmd cmd = command_for(id);
+	int err = run(c, UBLK_U_CMD_DEL_DEV_ASYNC, &cmd);
+
+	/* A kernel that doesn't know it, and waits for whoever has the device open. */
+	return err == -EOPNOTSUPP || err == -EINVAL ? run_simple(c, UBLK_CMD_DEL_DEV, id) : err;
 }
 
 int ublk_control_start_recovery(struct ublk_control *c, int id)

@@ -44,7 +44,8 @@ int ublk_control_start(struct ublk_control *c, int id, pid_t pid);
  * answers it first. The server has no more requests to fetch then. */
 int ublk_control_stop(struct ublk_control *c, int id);
 
-/* Stop it, and remove all of it. Waits for the end of its server. */
+/* Stop it, and remove all of it. Its number is free again when nobody has it open any more; before
+ * Linux 6.9 this waits for that. */
 int ublk_control_delete(struct ublk_control *c, int id);
 
 /* The server of a device that is started has ended: have it wait for another one, and all requests

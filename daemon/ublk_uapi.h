@@ -20,6 +20,11 @@
 #define UBLK_FEATURES_LEN	8
 #endif
 
+/* Of Linux 6.9. */
+#ifndef UBLK_U_CMD_DEL_DEV_ASYNC
+#define UBLK_U_CMD_DEL_DEV_ASYNC _IOR('u', 0x14, struct ublksrv_ctrl_cmd)
+#endif
+
 /* Of /dev/ublk-control. */
 static inline uint32_t ublk_control_op(unsigned command, bool encoded)
 {
