@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The server dies at each crash point (lib/base/crash.h), again and again, while diskx, which knows what every byte must
-# be, reads, writes and discards: no error, no wrong byte. tests/model --crash does the same to the library alone.
+# be, reads, writes and discards: no error, no wrong byte. tests/model --crash does the same to the library alone, and
+# tests/vm/test_ublk.sh to the other front end.
 #
 #   test_crash.sh [SECONDS [POINT...]]    (of each point)
 
@@ -22,7 +23,8 @@ declare -A passes=(
     [recover-claim]=60000 [recover-restored]=2 [init-replayed]=3 [resend-before]=2 [resend-after]=2
     [reply-before]=300 [reply-after]=300)
 points=("$@")
-((${#points[@]})) || mapfile -t points < <(sed -n 's/.*X([A-Z_]*, "\([a-z-]*\)").*/\1/p' "$HERE/../../lib/base/crash.h")
+((${#points[@]})) || mapfile -t points < <(sed -n 's/.*X([A-Z_]*, "\([a-z-]*\)").*/\1/p' "$HERE/../../lib/base/crash.h" |
+    grep -v '^ublk-')
 ((${#points[@]} == $# || ${#points[@]} == ${#passes[@]})) || fail "${#points[@]} points, but ${#passes[@]} in this test"
 
 traps() { grep -Ec 'killed by signal [45]' "$T/$DEV/log" || :; }

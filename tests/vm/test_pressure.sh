@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# test_pressure.sh [MIB [SECONDS]]: kills of the server on a machine with 512 MiB of memory, while processes work on MIB
-# of memory for at least so long.
+# test_pressure.sh [FRONTEND [MIB [SECONDS]]]: kills of the server on a machine with 512 MiB of memory, while processes
+# work on MIB of memory for at least so long.
 
-mib=${1:-450}
-seconds=${2:-1}
+frontend=${1:-fuse}
+mib=${2:-450}
+seconds=${3:-1}
 # A pass over more than there is of memory takes long, here where all is emulated.
 LIMIT=$((200 + seconds * 4))
 # shellcheck source=tests/vm/lib.sh
@@ -16,6 +17,6 @@ for program in daemon/uzramd daemon/uzramctl tests/system/hog; do
     add_program "$BUILD/$program"
 done
 cp "$VM/guest/case_pressure.sh" "$T/root/case"
-make_initrd "$kernel" init loop
-qemu_command "$kernel" 512 "MIB=$mib PRESSURE=$seconds"
+make_initrd "$kernel" init loop ublk_drv
+qemu_command "$kernel" 512 "FRONTEND=$frontend MIB=$mib PRESSURE=$seconds"
 run_guest

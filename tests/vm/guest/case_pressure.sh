@@ -3,6 +3,7 @@
 #
 # Kills under memory shortage: processes that need more memory than the guest has, and whose every page must be right in
 # the end, while the serving process is killed every second. They need $MIB, for at least $PRESSURE seconds.
+# The device is a $FRONTEND one.
 
 set -eu
 
@@ -12,13 +13,14 @@ fail() { say "FAIL: $*"; exit 1; }
 
 # Children of $1.
 children() { cat "/proc/$1/task/$1/children"; }
-in_use() { grep -q '^/dev/loop' /proc/swaps; }
+in_use() { [ "$(wc -l </proc/swaps)" -gt 1 ]; }
 vmstat() { sed -n "s/^$1 //p" /proc/vmstat; }
 
 # The daemon's messages, among the kernel's.
 start_daemon() {
     cat >/etc/uzram.toml <<EOT
 size = "1G"
+frontend = "$FRONTEND"
 [memory]
 limit = "320M"
 reserve = "48M"
