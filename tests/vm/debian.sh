@@ -34,10 +34,21 @@ EOT
         -drive "file=$T/disk,format=raw,if=virtio,cache=unsafe"
 }
 
-# install_uzram ROOT: as its package does.
+# install_uzram ROOT: the package, if there is one of what is built now (./dev deb); else as it would be.
 install_uzram() {
-    DESTDIR=$1 meson install -C "$BUILD" --no-rebuild --quiet
-    chroot "$1" systemd-sysusers 2>/dev/null
+    local log=$BUILD/meson-logs/install-log.txt package
+    package=$(ls "$BUILD"/deb/uzram_*.deb 2>/dev/null) || :
+    if [[ $package -nt $BUILD/daemon/uzramd ]]; then
+        cp "$package" "$1/root/uzram.deb"
+        chroot "$1" dpkg --install /root/uzram.deb >/dev/null
+    else
+        # "ninja uninstall" removes what was installed last, which must not be this.
+        [[ ! -e $log ]] || cp "$log" "$T/install-log"
+        DESTDIR=$1 meson install -C "$BUILD" --no-rebuild --quiet
+        rm "$log"
+        [[ ! -e $T/install-log ]] || mv "$T/install-log" "$log"
+        chroot "$1" systemd-sysusers 2>/dev/null
+    fi
 }
 
 # install_tests ROOT

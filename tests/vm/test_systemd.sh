@@ -10,7 +10,7 @@ LIMIT=400
 
 version=${1:-6.12} frontend=${2:-fuse}
 set -- "${@:3}"
-(($#)) || set -- start sandbox restart pressure watchdog sleep death
+(($#)) || set -- start sandbox package restart pressure watchdog sleep death
 # The cases are words, and end up in the environment of the service.
 make_debian "$version" "$frontend" "systemd.setenv=CASES=$(IFS=, && echo "$*")
     systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info" uzram-test uzram-end

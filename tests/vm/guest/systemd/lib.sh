@@ -63,7 +63,7 @@ hog_swapped_out() {
 
 # All its memory must be as it was.
 hog_verifies() {
-    pkill --full 'sleep infinity'
+    pkill --exact sleep
     wait_for 60 grep -q ' wrong=' /run/hog || fail "the hog is stuck, or dead"
     say "$(tail -n 1 /run/hog)"
     grep -q ' wrong=0$' /run/hog || fail "the hog has found wrong pages"
