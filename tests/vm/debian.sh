@@ -34,11 +34,11 @@ EOT
         -drive "file=$T/disk,format=raw,if=virtio,cache=unsafe"
 }
 
-# install_uzram ROOT: the package, if there is one of what is built now (./dev deb); else as it would be.
+# install_uzram ROOT: the package, if ./dev deb has made one and nothing has changed since; else as it would be.
 install_uzram() {
     local log=$BUILD/meson-logs/install-log.txt package
     package=$(ls "$BUILD"/deb/uzram_*.deb 2>/dev/null) || :
-    if [[ $package -nt $BUILD/daemon/uzramd ]]; then
+    if [[ $package && -z $(cd "$VM/../.." && find config daemon lib systemd -newer "$package") ]]; then
         cp "$package" "$1/root/uzram.deb"
         chroot "$1" dpkg --install /root/uzram.deb >/dev/null
     else
