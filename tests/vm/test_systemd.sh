@@ -15,3 +15,4 @@ set -- "${@:3}"
 make_debian "$version" "$frontend" "systemd.setenv=CASES=$(IFS=, && echo "$*")
     systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info" uzram-test uzram-end
 run_guest
+! grep -E 'Failed (un)?mounting' "$T/console" || fail "systemd has meddled with the daemon's mount"
