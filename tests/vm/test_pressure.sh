@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# test_pressure.sh [FRONTEND [MIB [SECONDS]]]: kills of the server on a machine with 512 MiB of memory, while processes
+# test_pressure.sh [MIB [SECONDS [FRONTEND]]]: kills of the server on a machine with 512 MiB of memory, while processes
 # work on MIB of memory for at least so long.
 
-frontend=${1:-fuse}
-mib=${2:-450}
-seconds=${3:-1}
+mib=${1:-450}
+seconds=${2:-1}
+frontend=${3:-fuse}
 # A pass over more than there is of memory takes long, here where all is emulated.
 LIMIT=$((200 + seconds * 4))
 # shellcheck source=tests/vm/lib.sh
@@ -18,5 +18,5 @@ for program in daemon/uzramd daemon/uzramctl tests/system/hog; do
 done
 cp "$VM/guest/case_pressure.sh" "$T/root/case"
 make_initrd "$kernel" init loop ublk_drv
-qemu_command "$kernel" 512 "FRONTEND=$frontend MIB=$mib PRESSURE=$seconds"
+qemu_command "$kernel" 512 "MIB=$mib PRESSURE=$seconds FRONTEND=$frontend"
 run_guest

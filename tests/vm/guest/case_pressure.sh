@@ -2,8 +2,8 @@
 # shellcheck shell=dash
 #
 # Kills under memory shortage: processes that need more memory than the guest has, and whose every page must be right in
-# the end, while the serving process is killed every second. They need $MIB, for at least $PRESSURE seconds.
-# The device is a $FRONTEND one.
+# the end, while the serving process is killed every second. They need $MIB, for at least $PRESSURE seconds, of a device
+# with that $FRONTEND.
 
 set -eu
 
@@ -13,7 +13,7 @@ fail() { say "FAIL: $*"; exit 1; }
 
 # Children of $1.
 children() { cat "/proc/$1/task/$1/children"; }
-in_use() { [ "$(wc -l </proc/swaps)" -gt 1 ]; }
+in_use() { device=$(readlink /dev/uzram/swap0) && grep -q "^$device " /proc/swaps; }
 vmstat() { sed -n "s/^$1 //p" /proc/vmstat; }
 
 # The daemon's messages, among the kernel's.
@@ -92,5 +92,5 @@ check_processes
 check_log
 uzramctl stop swap0
 wait $supervisor || fail "uzramd ended with status $?"
-! in_use || fail "still in use"
+[ "$(wc -l </proc/swaps)" = 1 ] || fail "still in use"
 say "stopped"
