@@ -22,7 +22,7 @@ disk=/run/uzram/$DEV/disk
 mkdir -p "$T"/guest/{bin,dev,proc,sbin,sys}
 cp "$(command -v busybox)" "$T/guest/bin/"
 install "$VM/guest/case_disk.sh" "$T/guest/sbin/init"
-mke2fs -q -t ext4 -d "$T/guest" "$T/image" 512M
+mke2fs -q -t ext4 -d "$T/guest" "$T/image" 512M >/dev/null
 dd if="$T/image" of="$disk" bs=1M oflag=direct conv=notrunc,sparse status=none
 empty=$(mm_stat "$DEV" orig_data_size)
 

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
-# It was started at boot, and says how it is.
+# It was started at boot, with the front end that was asked for, and says how it is.
 
 # shellcheck source=tests/vm/guest/systemd/lib.sh
 . /usr/lib/uzram-test/lib.sh
 
 active || fail "not started"
 in_use || fail "not in use as swap"
+frontend=$(sed -n 's/^frontend = "\(.*\)"/\1/p' /etc/uzram/swap0.toml)
+[[ $frontend != auto ]] || frontend=$([[ -e /dev/ublk-control ]] && echo ublk || echo fuse)
+case $frontend:$(device) in
+fuse:/dev/loop* | ublk:/dev/ublkb*) ;;
+*) fail "$(device) with $frontend" ;;
+esac
 status=$(systemctl status --no-pager "$UNIT" | sed -n 's/^ *Status: //p')
 say "$status"
 [[ $status == *'swap0: '*' MiB stored, '*' restarts"' ]] || fail "that is no status line"
