@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -322,6 +323,21 @@ static bool wants_ublk(const struct config *config)
 	       (config->frontend == FRONTEND_AUTO && ublk_device_possible());
 }
 
+/* Whether swap through loop can hang, see uzramd(8): its worker asks for memory, without which no
+ * page goes out, and the multi-gen LRU finds none for one that must not do I/O itself. */
+static bool lru_is_multi_gen(void)
+{
+	unsigned enabled = 0;
+	FILE *f = fopen("/sys/kernel/mm/lru_gen/enabled", "re");
+
+	if (!f)
+		return false;
+	if (fscanf(f, "%x", &enabled) != 1)
+		enabled = 0;
+	fclose(f);
+	return enabled & 1;
+}
+
 static int start_device(struct supervisor *s)
 {
 	int err = make_arena(s);
@@ -348,6 +364,10 @@ static int start_device(struct supervisor *s)
 		log_warning("this kernel can't send FUSE requests again (Linux 6.9 can): if the "
 			    "server dies, %s fails for good, rather than hang",
 			    s->config->name);
+	if (s->config->swap && s->state->ublk < 0 && lru_is_multi_gen())
+		log_warning("with this kernel's multi-gen LRU the machine may hang when its memory "
+			    "is used up: have frontend = \"ublk\", or switch that off (echo 0 "
+			    ">/sys/kernel/mm/lru_gen/enabled)");
 	return run_child(s, device_attach);
 }
 
