@@ -81,6 +81,9 @@ check_log() {
     ! dmesg | grep -E 'error, dev |-error on swap|page allocation failure|WARNING:|BUG:' || fail "the kernel complained"
 }
 
+# See uzramd(8), NOTES.
+[ "$FRONTEND" = ublk ] || echo 0 >/sys/kernel/mm/lru_gen/enabled
+
 start_daemon
 check_processes
 say "$MIB MiB, for at least $PRESSURE s"

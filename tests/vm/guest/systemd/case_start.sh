@@ -14,6 +14,14 @@ case $frontend:$(device) in
 fuse:/dev/loop* | ublk:/dev/ublkb*) ;;
 *) fail "$(device) with $frontend" ;;
 esac
+
+# It warns of what is not safe here.
+warnings=$(journalctl --quiet --boot --output=cat --unit="$UNIT" --priority=warning)
+expected=0
+[[ $frontend:$(cat /sys/kernel/mm/lru_gen/enabled) != fuse:*[1-9]* ]] || expected=$((expected + 1))
+outlives_server || expected=$((expected + 1))
+[[ $(grep -c . <<<"$warnings") == "$expected" ]] || fail "$expected warnings are expected, not: $warnings"
+
 status=$(systemctl status --no-pager "$UNIT" | sed -n 's/^ *Status: //p')
 say "$status"
 [[ $status == *'swap0: '*' MiB stored, '*' restarts"' ]] || fail "that is no status line"
