@@ -201,7 +201,7 @@ void config_defaults(struct config *c, uint64_t ram, unsigned cpus)
 	*c = (struct config){
 		.name = "swap0",
 		.size = MIN(half, UZ_DISKSIZE_MAX),
-		.frontend = FRONTEND_FUSE,
+		.frontend = FRONTEND_AUTO,
 		.block_size = UZ_PAGE_SIZE,
 		.workers = MIN(cpus, CONFIG_WORKERS_MAX),
 		.size_implied = true,

@@ -60,11 +60,11 @@ mib() { echo $(($1 >> 20)); }
 # ---- a device ----
 
 # start_daemon NAME <TOML: run uzramd with that config, to which "name" is added, until it reports READY=1. Its files
-# are in $T/NAME.
+# are in $T/NAME. These tests are of FUSE; tests/vm has others.
 start_daemon() {
     local name=$1 dir=$T/$1 pid listener
     mkdir -p "$dir"
-    { echo "name = \"$name\""; cat; } >"$dir/config.toml"
+    { printf '%s\n' "name = \"$name\"" 'frontend = "fuse"'; cat; } >"$dir/config.toml"
     rm -f "$dir/notify"
     "$PYTHON" "$HERE/await_ready.py" "$dir/notify" 20 &
     listener=$!

@@ -77,7 +77,7 @@ static void check_config(const struct config *a, const struct config *b)
 static const struct config defaults = {
 	.name = "swap0",
 	.size = 4 * GIB,
-	.frontend = FRONTEND_FUSE,
+	.frontend = FRONTEND_AUTO,
 	.block_size = 4096,
 	.workers = CPUS,
 	.algorithm = UZ_CODEC_ZSTD,
