@@ -32,13 +32,14 @@ _Static_assert(UBLK_TAGS == 64, "a word has a bit for each tag");
 
 struct front_ublk;
 
-/* The first one is the queue's. */
+/* The first one is the queue's, the others are helpers. */
 struct ublk_thread {
 	struct front_thread thread;
 	struct front_ublk *front;
 	struct uz_worker *worker;
 };
 
+/* A request is in one of the three words, or in a thread's hands. */
 struct front_ublk {
 	struct front front;
 	struct front_context *context;
@@ -47,21 +48,23 @@ struct front_ublk {
 	struct io_uring ring;
 	int device;	  /* /dev/ublkcN; -1: not yet */
 	uint64_t fetched; /* tags the kernel may still give us requests with */
+	uint64_t own;	  /* to be done by this thread */
 	pthread_barrier_t go;
 	int err; /* of the start */
 
 	const struct ublksrv_io_desc *descriptors; /* one a tag, written by the kernel */
 	char *buffers;				   /* UBLK_IO_MAX bytes a tag */
 
-	/* A request is in one of these, or in a thread's hands. */
-	_Atomic uint64_t todo, done;
-	_Atomic unsigned next;	    /* the tag whose turn it is */
-	int32_t results[UBLK_TAGS]; /* of those in done */
-
-	/* Helpers that sleep, and what wakes them; of either only when there is enough to do. */
+	/* To be done by helpers, those that sleep, and what wakes them. */
+	_Atomic uint64_t todo;
+	_Atomic unsigned next; /* the tag whose turn it is */
 	_Atomic unsigned idle;
 	sem_t more;
-	/* The queue thread sleeps in its ring, where a read of this eventfd wakes it. */
+
+	/* Done by helpers, with what result; and what wakes the queue thread when it sleeps in its
+	 * ring: the read of an eventfd. */
+	_Atomic uint64_t done;
+	int32_t results[UBLK_TAGS];
 	_Atomic bool asleep;
 	int wake;
 	uint64_t woken;
@@ -132,6 +135,17 @@ static int32_t carry_out(struct ublk_thread *t, unsigned tag)
 	}
 }
 
+static void serve(struct ublk_thread *t, unsigned tag)
+{
+	struct front_ublk *f = t->front;
+
+	front_thread_step(&t->thread);
+	f->results[tag] = carry_out(t, tag);
+	front_thread_step(&t->thread);
+}
+
+/* --- helpers --- */
+
 /* The first of the tags from that one on, and from the start. */
 static unsigned first_from(uint64_t tags, unsigned from)
 {
@@ -140,7 +154,7 @@ static unsigned first_from(uint64_t tags, unsigned from)
 	return (unsigned)__builtin_ctzll(above ? above : tags);
 }
 
-/* Take one of the requests that wait, in turn. Any thread. */
+/* Take one of the requests that wait, in turn. */
 static bool claim(struct front_ublk *f, unsigned *ret_tag)
 {
 	/* Pairs with the release in hand_out(). */
@@ -162,17 +176,6 @@ static bool claim(struct front_ublk *f, unsigned *ret_tag)
 	return false;
 }
 
-static void serve(struct ublk_thread *t, unsigned tag)
-{
-	struct front_ublk *f = t->front;
-
-	front_thread_step(&t->thread);
-	f->results[tag] = carry_out(t, tag);
-	front_thread_step(&t->thread);
-}
-
-/* --- helpers --- */
-
 static void finish(struct front_ublk *f, unsigned tag)
 {
 	const uint64_t one = 1;
@@ -182,6 +185,27 @@ static void finish(struct front_ublk *f, unsigned tag)
 	atomic_fetch_or(&f->done, UINT64_C(1) << tag);
 	if (atomic_exchange(&f->asleep, false))
 		(void)!write(f->wake, &one, sizeof(one));
+}
+
+/* Take one of those that sleep, to wake it. */
+static bool take_idle(struct front_ublk *f)
+{
+	unsigned idle = atomic_load(&f->idle);
+
+	while (idle && !atomic_compare_exchange_weak(&f->idle, &idle, idle - 1))
+		;
+	return idle != 0;
+}
+
+static void sleep_until_more(struct front_ublk *f)
+{
+	/* Sequentially consistent, as the other side is in hand_out(): either it sees us, or we see
+	 * what it has. If it has seen us, too, its wake-up is on the way. */
+	atomic_fetch_add(&f->idle, 1);
+	if (atomic_load(&f->todo) && take_idle(f))
+		return;
+	while (sem_wait(&f->more) < 0 && !atomic_load(&f->stop))
+		;
 }
 
 static void *helper_main(void *arg)
@@ -195,42 +219,11 @@ static void *helper_main(void *arg)
 		if (claim(f, &tag)) {
 			serve(t, tag);
 			finish(f, tag);
-			continue;
+		} else {
+			sleep_until_more(f);
 		}
-		/* Nothing is lost if some came just now: the queue thread does what nobody else
-		 * does. */
-		atomic_fetch_add(&f->idle, 1);
-		while (sem_wait(&f->more) < 0 && !atomic_load(&f->stop))
-			;
 	}
 	return NULL;
-}
-
-static bool take_idle(struct front_ublk *f)
-{
-	unsigned idle = atomic_load(&f->idle);
-
-	while (idle && !atomic_compare_exchange_weak(&f->idle, &idle, idle - 1))
-		;
-	return idle != 0;
-}
-
-/* Wake as many helpers as there is work for beyond the first request, which is ours. */
-static void wake_helpers(struct front_ublk *f, uint64_t tags)
-{
-	unsigned pages = 0;
-
-	for (tags &= tags - 1; tags; tags &= tags - 1) {
-		const struct ublksrv_io_desc *d = &f->descriptors[__builtin_ctzll(tags)];
-
-		pages += d->nr_sectors >> (UZ_PAGE_SHIFT - SECTOR_SHIFT);
-		if (pages < PAGES_A_HELPER)
-			continue;
-		if (!take_idle(f))
-			return;
-		sem_post(&f->more);
-		pages = 0;
-	}
 }
 
 /* --- the queue --- */
@@ -282,13 +275,46 @@ static uint64_t harvest(struct front_ublk *f)
 	return tags;
 }
 
+static unsigned pages_of(const struct front_ublk *f, uint64_t tags)
+{
+	unsigned sectors = 0;
+
+	for (; tags; tags &= tags - 1)
+		sectors += f->descriptors[__builtin_ctzll(tags)].nr_sectors;
+	return sectors >> (UZ_PAGE_SHIFT - SECTOR_SHIFT);
+}
+
 static void hand_out(struct front_ublk *f, uint64_t tags)
 {
+	unsigned helpers;
+
 	if (!tags)
 		return;
-	/* Pairs with the acquire in claim(): the descriptors are seen as the kernel wrote them. */
-	atomic_fetch_or_explicit(&f->todo, tags, memory_order_release);
-	wake_helpers(f, tags);
+	helpers = 1 + pages_of(f, tags) / PAGES_A_HELPER;
+	/* Pairs with the acquire in claim(): the descriptors are seen as the kernel wrote them.
+	 * Sequentially consistent for the sake of sleep_until_more(). */
+	atomic_fetch_or(&f->todo, tags);
+	while (helpers-- && take_idle(f))
+		sem_post(&f->more);
+}
+
+/* Somebody waits for what is read, and it takes less time than to wake a helper, unless it is much.
+ * Nobody waits for a write or a discard; and it may have to wait itself, for memory, which must not
+ * hold up reads and answers. */
+static void distribute(struct front_ublk *f, uint64_t tags)
+{
+	uint64_t reads = 0;
+
+	for (uint64_t rest = tags; rest; rest &= rest - 1) {
+		unsigned tag = (unsigned)__builtin_ctzll(rest);
+
+		if (ublksrv_get_op(&f->descriptors[tag]) == UBLK_IO_OP_READ)
+			reads |= UINT64_C(1) << tag;
+	}
+	f->own = reads;
+	if (pages_of(f, reads) > PAGES_A_HELPER)
+		f->own = reads & -reads;
+	hand_out(f, tags & ~f->own);
 }
 
 /* Answer, and fetch again. */
@@ -324,22 +350,31 @@ static void wait_for_more(struct front_ublk *f)
 	atomic_store(&f->asleep, false);
 }
 
+static void serve_own(struct ublk_thread *t)
+{
+	struct front_ublk *f = t->front;
+
+	for (; f->own && !atomic_load(&f->stop); f->own &= f->own - 1) {
+		unsigned tag = (unsigned)__builtin_ctzll(f->own);
+
+		serve(t, tag);
+		commit(f, tag);
+		commit_done(f);
+		submit(f);
+	}
+}
+
 /* Until the block device is gone, or we are told to stop. */
 static void serve_queue(struct ublk_thread *t)
 {
 	struct front_ublk *f = t->front;
 
 	while (f->fetched && !atomic_load(&f->stop)) {
-		unsigned tag;
-
-		hand_out(f, harvest(f));
-		if (claim(f, &tag)) {
-			serve(t, tag);
-			commit(f, tag);
-		}
+		distribute(f, harvest(f));
+		serve_own(t);
 		commit_done(f);
 		submit(f);
-		if (!atomic_load(&f->todo) && !io_uring_cq_ready(&f->ring))
+		if (!io_uring_cq_ready(&f->ring))
 			wait_for_more(f);
 	}
 	atomic_store(&f->stop, true);
@@ -431,7 +466,7 @@ static int start_thread(struct front_ublk *f, unsigned i)
 
 static int front_ublk_prepare(struct front_context *c, struct front **ret)
 {
-	unsigned n = c->state->workers;
+	unsigned n = 1 + c->state->workers;
 	struct front_ublk *f = calloc(1, sizeof(*f) + n * sizeof(f->threads[0]));
 	int err;
 

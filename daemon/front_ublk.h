@@ -3,7 +3,8 @@
  * The ublk front end: the server's half. The supervisor's is ublk_device.h.
  *
  * One thread, the queue's, has all the requests from the kernel and gives all the answers, through
- * one ring; it hands what it has not got time for to helpers, through two words of one bit a tag.
+ * one ring. It reads, and hands everything else to the workers, its helpers: through words of one
+ * bit a tag, to them and back.
  *
  * Not a queue for each worker, as ublk allows: a kernel like Linux 6.12 takes a server for dead or
  * alive queue by queue. One that is killed when it has fetched for the first queue and not yet for
