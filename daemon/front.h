@@ -41,7 +41,12 @@ struct front_ops {
 	 * will need is allocated and touched. 0 or -errno; then the process is to end. */
 	int (*prepare)(struct front_context *context, struct front **ret);
 
-	/* Take requests, those that the last server has left unanswered first; with next to no
+	/* The last server has ended, and with it some memory has become free, which whoever is
+	 * first will have: ask the kernel for what takes any. The store is not open yet. 0 or
+	 * -errno; then the process is to end. NULL: nothing does. */
+	int (*connect)(struct front *front);
+
+	/* Take requests, those that the last server has left unanswered first; without taking
 	 * memory. 0 or -errno; then the process is to end. */
 	int (*start)(struct front *front);
 

@@ -49,8 +49,8 @@ struct front_ublk {
 	int device;	  /* /dev/ublkcN; -1: not yet */
 	uint64_t fetched; /* tags the kernel may still give us requests with */
 	uint64_t own;	  /* to be done by this thread */
-	pthread_barrier_t go;
-	int err; /* of the start */
+	pthread_barrier_t step;
+	int err; /* of its last step */
 
 	const struct ublksrv_io_desc *descriptors; /* one a tag, written by the kernel */
 	char *buffers;				   /* UBLK_IO_MAX bytes a tag */
@@ -228,7 +228,8 @@ static void *helper_main(void *arg)
 
 /* --- the queue --- */
 
-static void put_command(struct front_ublk *f, unsigned command, unsigned tag, int32_t result)
+static struct io_uring_sqe *put_command(struct front_ublk *f, unsigned command, unsigned tag,
+					int32_t result)
 {
 	/* There is room: each tag has one command at a time. */
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&f->ring);
@@ -242,6 +243,7 @@ static void put_command(struct front_ublk *f, unsigned command, unsigned tag, in
 	sqe->cmd_op = ublk_io_op(command, f->context->state->ublk_encoded);
 	sqe->user_data = tag;
 	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	return sqe;
 }
 
 static void await_wake(struct front_ublk *f)
@@ -384,7 +386,61 @@ static void serve_queue(struct ublk_thread *t)
 	submit(f);
 }
 
-/* --- start --- */
+/* --- prepare --- */
+
+/* For each command that is under way the kernel allocates something, and keeps it for the next one.
+ * So as many as there will be are put under way here, to a socket, which refuses them; linked,
+ * since all that are linked are made before the first of them is carried out. */
+static int rehearse(struct front_ublk *f)
+{
+	struct io_uring_cqe *cqe;
+
+	f->device = f->context->socket;
+	for (unsigned tag = 0; tag < UBLK_TAGS; tag++)
+		put_command(f, UBLK_IO_FETCH_REQ, tag, 0)->flags |= IOSQE_IO_HARDLINK;
+	f->device = -1;
+	if (io_uring_submit(&f->ring) != UBLK_TAGS)
+		return -EIO;
+	for (unsigned i = 0; i < UBLK_TAGS; i++) {
+		int err = io_uring_wait_cqe(&f->ring, &cqe);
+
+		if (err)
+			return err;
+		io_uring_cqe_seen(&f->ring, cqe);
+	}
+	await_wake(f);
+	return io_uring_submit(&f->ring) == 1 ? 0 : -EIO;
+}
+
+/* The descriptors go where there are page tables. */
+static int make_buffers(struct front_ublk *f)
+{
+	const size_t size = (size_t)UBLK_TAGS * UBLK_IO_MAX;
+	char *p = mmap(NULL, size + UZ_PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	/* MAP_POPULATE does nothing after mlockall(MCL_ONFAULT). */
+	memset(p, 0, size + UZ_PAGE_SIZE);
+	f->buffers = p;
+	f->descriptors = (const struct ublksrv_io_desc *)(p + size);
+	return 0;
+}
+
+static int make_ring(struct io_uring *ring)
+{
+	const struct io_uring_restriction allowed[] = {
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_URING_CMD},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_IO_HARDLINK},
+	};
+	const unsigned flags =
+		IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL;
+	int err = io_uring_queue_init(2 * UBLK_TAGS, ring, flags);
+
+	return err ? err : uz_ring_enable(ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
+}
 
 /* All tags at once: see front_ublk.h. */
 static int fetch(struct front_ublk *f)
@@ -404,52 +460,29 @@ static int fetch(struct front_ublk *f)
 
 static int map_descriptors(struct front_ublk *f)
 {
-	void *p = mmap(NULL, UBLK_TAGS * sizeof(f->descriptors[0]), PROT_READ,
-		       MAP_SHARED | MAP_POPULATE, f->device, UBLKSRV_CMD_BUF_OFFSET);
+	void *p = mmap((void *)(uintptr_t)f->descriptors, UBLK_TAGS * sizeof(f->descriptors[0]),
+		       PROT_READ, MAP_SHARED | MAP_FIXED, f->device, UBLKSRV_CMD_BUF_OFFSET);
 
-	if (p == MAP_FAILED)
-		return -errno;
-	f->descriptors = p;
-	return 0;
+	return p == MAP_FAILED ? -errno : 0;
 }
 
+/* Between each of the steps of the front end it waits for the main thread, and the main thread for
+ * it. */
 static void *queue_main(void *arg)
 {
 	struct ublk_thread *t = arg;
 	struct front_ublk *f = t->front;
 
-	pthread_barrier_wait(&f->go);
+	f->err = rehearse(f);
+	pthread_barrier_wait(&f->step);
+	pthread_barrier_wait(&f->step);
 	f->err = fetch(f);
 	if (!f->err)
 		f->err = map_descriptors(f);
-	pthread_barrier_wait(&f->go);
-	if (!f->err) {
-		await_wake(f);
-		serve_queue(t);
-	}
+	pthread_barrier_wait(&f->step);
+	pthread_barrier_wait(&f->step);
+	serve_queue(t);
 	return NULL;
-}
-
-static int make_ring(struct io_uring *ring)
-{
-	const struct io_uring_restriction allowed[] = {
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_URING_CMD},
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
-	};
-	const unsigned flags =
-		IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL;
-	int err = io_uring_queue_init(2 * UBLK_TAGS, ring, flags);
-
-	return err ? err : uz_ring_enable(ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
-}
-
-static int make_buffers(struct front_ublk *f)
-{
-	f->buffers = aligned_alloc(UZ_PAGE_SIZE, (size_t)UBLK_TAGS * UBLK_IO_MAX);
-	if (!f->buffers)
-		return -ENOMEM;
-	memset(f->buffers, 0, (size_t)UBLK_TAGS * UBLK_IO_MAX);
-	return 0;
 }
 
 static int start_thread(struct front_ublk *f, unsigned i)
@@ -475,19 +508,22 @@ static int front_ublk_prepare(struct front_context *c, struct front **ret)
 	f->front.ops = &front_ublk_ops;
 	f->context = c;
 	f->nthreads = n;
-	f->device = -1;
 	sem_init(&f->more, 0, 0);
-	pthread_barrier_init(&f->go, NULL, 2);
+	pthread_barrier_init(&f->step, NULL, 2);
 	f->wake = eventfd(0, EFD_CLOEXEC);
 	err = f->wake < 0 ? -errno : make_ring(&f->ring);
 	if (!err)
 		err = make_buffers(f);
 	for (unsigned i = 0; i < n && !err; i++)
 		err = start_thread(f, i);
-	if (!err)
-		*ret = &f->front;
-	return err;
+	if (err)
+		return err;
+	pthread_barrier_wait(&f->step);
+	*ret = &f->front;
+	return f->err;
 }
+
+/* --- start --- */
 
 /* The supervisor sends it as soon as the kernel has done with the last server. */
 static int receive_device(int socket)
@@ -516,7 +552,7 @@ static int receive_device(int socket)
 	return fd;
 }
 
-static int front_ublk_start(struct front *front)
+static int front_ublk_connect(struct front *front)
 {
 	struct front_ublk *f = of(front);
 
@@ -524,10 +560,18 @@ static int front_ublk_start(struct front *front)
 	if (f->device < 0)
 		return f->device;
 	UZ_CRASH(UBLK_GIVEN);
-	front_serves(f->context);
-	pthread_barrier_wait(&f->go);
-	pthread_barrier_wait(&f->go);
+	pthread_barrier_wait(&f->step);
+	pthread_barrier_wait(&f->step);
 	return f->err;
+}
+
+static int front_ublk_start(struct front *front)
+{
+	struct front_ublk *f = of(front);
+
+	front_serves(f->context);
+	pthread_barrier_wait(&f->step);
+	return 0;
 }
 
 /* --- watch, end --- */
@@ -558,6 +602,7 @@ static void front_ublk_stop(struct front *front)
 
 const struct front_ops front_ublk_ops = {
 	.prepare = front_ublk_prepare,
+	.connect = front_ublk_connect,
 	.start = front_ublk_start,
 	.moves = front_ublk_moves,
 	.ended = front_ublk_ended,

@@ -201,6 +201,17 @@ static int stand_by(struct server *s)
 	return err ? fail("can't stand by", err) : 0;
 }
 
+static int connect_fronts(struct server *s)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < s->nfronts && !err; i++) {
+		if (s->fronts[i]->ops->connect)
+			err = s->fronts[i]->ops->connect(s->fronts[i]);
+	}
+	return err;
+}
+
 /* Take over, if there was another one; with next to no memory. */
 static int start(struct server *s)
 {
@@ -209,6 +220,9 @@ static int start(struct server *s)
 
 	s->context.since = s->state->served ? now_ns() : 0;
 	atomic_store(&s->sc->status->serving_ns, 0);
+	err = connect_fronts(s);
+	if (err)
+		return fail("can't serve", err);
 	err = uz_store_start(s->store, !s->state->served);
 	if (err)
 		return fail("can't open the store", err);

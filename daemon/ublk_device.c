@@ -268,6 +268,8 @@ static void keep_a_tag(int id)
 	snprintf(number, sizeof(number), "%u", UBLK_TAGS - 1);
 	if (!err)
 		err = write_queue_attribute(id, "nr_requests", number);
+	/* Nor is there anything to be won by making writers wait, if the kernel has that at all. */
+	write_queue_attribute(id, "wbt_lat_usec", "0");
 	if (err)
 		log_warning("can't limit the requests to /dev/ublkb%d: %s; if the server dies "
 			    "while it has very many, it may take half a minute to replace it",

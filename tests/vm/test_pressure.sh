@@ -18,5 +18,7 @@ for program in daemon/uzramd daemon/uzramctl tests/system/hog; do
 done
 cp "$VM/guest/case_pressure.sh" "$T/root/case"
 make_initrd "$kernel" init loop ublk_drv
-qemu_command "$kernel" 512 "MIB=$mib PRESSURE=$seconds FRONTEND=$frontend"
+# As uzramd(8) advises, NOTES.
+qemu_command "$kernel" 512 "MIB=$mib PRESSURE=$seconds FRONTEND=$frontend
+    sysctl.vm.watermark_boost_factor=0 sysctl.vm.watermark_scale_factor=200"
 run_guest
