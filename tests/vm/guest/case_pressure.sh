@@ -50,8 +50,9 @@ check_processes() {
     done
 }
 
-# Let processes fill and compare their memory until $1.
+# Let processes fill and compare their memory, once at least, until $1.
 press_until() {
+    hog -m "$MIB" -p 1 -k 2 || return 1
     while [ "$(seconds)" -lt "$1" ]; do
         hog -m "$MIB" -p 1 -k 2 || return 1
     done
