@@ -33,4 +33,3 @@ say "$ram MiB of RAM, at most $most MiB stored, $kills kills and $reloads upgrad
 ((most > ram / 3)) || fail "that was no shortage"
 [[ $(supervisor) == "$supervisor" ]] || fail "the supervisor was replaced"
 ((reloads > 0)) || fail "no upgrade"
-systemctl status --no-pager --lines=0 "$UNIT"

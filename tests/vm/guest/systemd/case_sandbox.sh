@@ -41,7 +41,7 @@ check_server() {
 
 # in_its_cgroup COMMAND...: as the unit's own processes would.
 in_its_cgroup() (
-    echo "$BASHPID" >"/sys/fs/cgroup$(systemctl show --property=ControlGroup --value "$UNIT")/cgroup.procs"
+    echo "$BASHPID" >"/sys/fs/cgroup$(property "$UNIT" ControlGroup)/cgroup.procs"
     "$@"
 )
 

@@ -14,7 +14,7 @@ printf '[Service]\nWatchdogSec=4\n' >"$drop_ins/watchdog.conf"
 systemctl daemon-reload
 systemctl restart "$UNIT"
 hog_swapped_out 80
-kept=$(systemctl show --property=NFileDescriptorStore --value "$UNIT")
+kept=$(property "$UNIT" NFileDescriptorStore)
 stuck=$(supervisor)
 kill -STOP "$stuck"
 wait_for 20 replaced || fail "nobody has taken over"

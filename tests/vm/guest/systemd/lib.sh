@@ -22,12 +22,15 @@ wait_for() {
 
 # What a case says that ends before it should have.
 set -E
-trap 'echo "FAIL: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
+trap 'echo "FAIL: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
+
+# property UNIT NAME
+property() { systemctl show --property="$2" --value "$1"; }
 
 active() { systemctl is-active --quiet "$UNIT"; }
 device() { readlink --canonicalize-existing /dev/uzram/swap0; }
 in_use() { grep -q "^$(device) " /proc/swaps; }
-supervisor() { systemctl show --property=MainPID --value "$UNIT"; }
+supervisor() { property "$UNIT" MainPID; }
 
 # Those that serve and stand by, the one that serves first.
 servers() {
@@ -45,9 +48,15 @@ stored_mib() {
     echo $((orig_data_size >> 20))
 }
 
-# What the unit and systemd have said of it since this case began.
-journal() { journalctl --quiet --boot --output=cat --since="$CASE_BEGAN" "$@"; }
-said() { journal --unit="$UNIT" | grep -q -- "$1"; }
+# said TEXT: by the unit, or by systemd of it, since this case began.
+said() { journalctl --quiet --boot --output=cat --since="$CASE_BEGAN" --unit="$UNIT" | grep -q "$1"; }
+
+# The device is stopped, and nothing is left of it.
+gone() {
+    ! pgrep uzramd || fail "still running"
+    [[ $(wc -l </proc/swaps) == 1 ]] || fail "still in use: $(tail -n 1 /proc/swaps)"
+    [[ ! -e /run/uzram && ! -e /dev/uzram/swap0 ]] || fail "left behind: $(ls -d /run/uzram/* /dev/uzram/*)"
+}
 
 # hog_swapped_out MIB: have a process with so much memory, most of which is swapped out. It outlives everything, a shutdown
 # too, until hog_verifies.
@@ -71,4 +80,4 @@ hog_verifies() {
     systemctl stop hog
 }
 
-hog_ended() { [[ $(systemctl show --property=SubState --value hog) == exited ]]; }
+hog_ended() { [[ $(property hog SubState) == exited ]]; }
