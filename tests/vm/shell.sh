@@ -9,5 +9,5 @@ trap 'rm -rf "$T"' EXIT
 # shellcheck source=tests/vm/debian.sh
 . "${0%/*}/debian.sh"
 
-make_debian "${1:-6.12}" "${2:-fuse}" "" uzram-shell
+make_debian "${1:-6.12}" "${2:-auto}" "" uzram-shell
 "${qemu[@]}"

@@ -8,7 +8,7 @@ LIMIT=500
 # shellcheck source=tests/vm/debian.sh
 . "${0%/*}/debian.sh"
 
-version=${1:-6.12} frontend=${2:-fuse}
+version=${1:-6.12} frontend=${2:-auto}
 set -- "${@:3}"
 (($#)) || set -- start sandbox package restart pressure watchdog sleep death
 # The cases are words, and end up in the environment of the service.
