@@ -317,10 +317,19 @@ static int start_server(struct supervisor *s)
 	return s->servers.wanted ? 0 : -ECHILD; /* it has said why */
 }
 
-static bool wants_ublk(const struct config *config)
+static int make_ublk(struct supervisor *s)
 {
-	return config->frontend == FRONTEND_UBLK ||
-	       (config->frontend == FRONTEND_AUTO && ublk_device_possible());
+	enum frontend frontend = s->config->frontend;
+	int err;
+
+	if (frontend == FRONTEND_FUSE || (frontend == FRONTEND_AUTO && !ublk_device_possible()))
+		return 0;
+	err = ublk_device_new(&s->ublk, s->state);
+	if (err && frontend == FRONTEND_AUTO) {
+		log_notice("going on with FUSE");
+		err = 0;
+	}
+	return err;
 }
 
 /* Whether swap through loop can hang, see uzramd(8): its worker asks for memory, without which no
@@ -344,11 +353,9 @@ static int start_device(struct supervisor *s)
 
 	if (err)
 		return fail("can't make the arena", err);
-	if (wants_ublk(s->config)) {
-		err = ublk_device_new(&s->ublk, s->state);
-		if (err)
-			return err;
-	}
+	err = make_ublk(s);
+	if (err)
+		return err;
 	/* Beside ublk it is for the control files alone. */
 	err = front_fuse_mount(s->device.dir, s->state->ublk < 0 ? s->config->workers : 1,
 			       &s->state->mount);

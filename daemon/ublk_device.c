@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,7 +40,11 @@ static uint64_t mark_of(const char *name)
 bool ublk_device_possible(void)
 {
 	struct ublk_control control;
+	struct rlimit locked;
 
+	/* A server that has given up its privileges maps the descriptors. */
+	if (getrlimit(RLIMIT_MEMLOCK, &locked) < 0 || locked.rlim_cur != RLIM_INFINITY)
+		return false;
 	if (ublk_control_open(&control))
 		return false;
 	ublk_control_close(&control);
@@ -289,7 +294,7 @@ int ublk_device_start(struct state *state)
 		return err;
 	err = ublk_control_start(&control, state->ublk, state->supervisor);
 	ublk_control_close(&control);
-	if (err)
+	if (err && err != -EEXIST) /* an earlier supervisor has, and died */
 		return err;
 	snprintf(state->block_device, sizeof(state->block_device), "/dev/ublkb%d", state->ublk);
 	keep_a_tag(state->ublk);
