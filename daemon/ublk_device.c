@@ -270,7 +270,7 @@ static void keep_a_tag(int id)
 	char number[16];
 	int err = write_queue_attribute(id, "scheduler", "none");
 
-	snprintf(number, sizeof(number), "%u", UBLK_TAGS - 1);
+	snprintf(number, sizeof(number), "%d", UBLK_TAGS - 1);
 	if (!err)
 		err = write_queue_attribute(id, "nr_requests", number);
 	/* Nor is there anything to be won by making writers wait, if the kernel has that at all. */

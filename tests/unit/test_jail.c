@@ -339,8 +339,7 @@ ACTION(try_kill, kill(getpid(), 0))
 ACTION(try_tgkill, syscall(SYS_tgkill, getpid(), gettid(), SIGWINCH))
 ACTION(try_mmap_exec,
        mapped(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)))
-ACTION(try_mmap_file,
-       mapped(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)))
+ACTION(try_mmap_file, mapped(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)))
 ACTION(try_mprotect_exec, mprotect(page, sizeof(page), PROT_READ | PROT_WRITE | PROT_EXEC))
 ACTION(try_setresuid_root, syscall(SYS_setresuid, 0, 0, 0))
 ACTION(try_setresuid, syscall(SYS_setresuid, -1, -1, -1))
