@@ -430,9 +430,9 @@ static void test_compact_by_itself(void **state)
 	do {
 		usleep(1000);
 		st = get_stat();
-	} while (st.mem_used > st.compr_bytes + (512 << 10) && --patience);
+		/* It is counted at the end of a pass. */
+	} while ((st.mem_used > st.compr_bytes + (512 << 10) || !st.pages_compacted) && --patience);
 	assert_true(patience > 0);
-	assert_true(st.pages_compacted > 0);
 	assert_true(st.moved_bytes > 0);
 	for (uint64_t slot = 0; slot < SLOTS; slot++)
 		assert_page(slot, slot % 4 ? PAGE_ZERO : PAGE_TEXT, slot);
