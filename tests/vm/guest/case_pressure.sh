@@ -58,7 +58,18 @@ press_until() {
     done
 }
 
-# Kill the server every second while process $1 runs.
+# Threads of ours in process $1.
+threads() { cat "/proc/$1/task"/*/comm 2>/dev/null | grep -c '^uz-'; }
+
+# Whether the other one has all it needs to go on. (Where a server dies before, the next one must have memory that there
+# may not be while nobody serves the swap.)
+stands_by() {
+    # shellcheck disable=SC2046 # a list
+    set -- $(children $supervisor)
+    [ $# -ge 2 ] && [ "$(threads "$1")" = "$(threads "$2")" ]
+}
+
+# Kill the server every second while process $1 runs, if another one stands by.
 kill_during() {
     kills=0
     killed=
@@ -66,7 +77,7 @@ kill_during() {
         sleep 1
         server=$(children $supervisor | cut -d' ' -f1) # the older one serves, the other stands by
         # There may be none yet, or still the one that is dead.
-        if [ -n "$server" ] && [ "$server" != "$killed" ]; then
+        if [ -n "$server" ] && [ "$server" != "$killed" ] && stands_by; then
             kill -KILL "$server"
             killed=$server
             kills=$((kills + 1))
@@ -78,6 +89,7 @@ check_log() {
     restarts=$(dmesg | grep -c 'the server was killed') || true
     say "$kills kills, $restarts restarts, $(vmstat pswpin) pages swapped in, $(vmstat pswpout) out"
     [ "$restarts" = $kills ] || fail "one is missing"
+    [ $kills -gt 3 ] || fail "that was not enough"
     [ "$(vmstat pswpout)" -gt 10000 ] || fail "that was no shortage"
     ! dmesg | grep -E 'error, dev |-error on swap|page allocation failure|WARNING:|BUG:' || fail "the kernel complained"
 }
@@ -86,6 +98,7 @@ check_log() {
 [ "$FRONTEND" = ublk ] || echo 0 >/sys/kernel/mm/lru_gen/enabled
 
 start_daemon
+until stands_by; do usleep 50000; done
 check_processes
 say "$MIB MiB, for at least $PRESSURE s"
 press_until $(($(seconds) + PRESSURE)) &
