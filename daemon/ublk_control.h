@@ -24,13 +24,13 @@ struct ublk_control {
 	bool encoded; /* commands, as ublk_uapi.h has it */
 };
 
-/* -ENOENT: there is no ublk driver, or it is not loaded. -EOPNOTSUPP: it can't have one server
- * replace another. Or -errno. */
+/* -ENOENT: there is no ublk driver, or it is not loaded. Or another -errno. */
 int ublk_control_open(struct ublk_control *c);
 void ublk_control_close(struct ublk_control *c);
 
 /* Make a device of size bytes with logical blocks of block_size, which keeps mark for
- * ublk_control_find(). It waits for a server, and then to be started. Returns its id, or -errno. */
+ * ublk_control_find(). It waits for a server, and then to be started. Returns its id, -EOPNOTSUPP
+ * if the kernel can't have one server replace another, or another -errno. */
 int ublk_control_add(struct ublk_control *c, uint64_t size, unsigned block_size, uint64_t mark);
 
 /* The id of a device that has that mark; -ENOENT: there is none. */
