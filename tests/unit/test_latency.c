@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "latency.h"
+#include "shared.h"
 
 #define HOLD	0
 #define DROP	2000000000
@@ -65,12 +66,14 @@ static void one_read(struct latency *l)
 	latency_end(l, latency_begin(l));
 }
 
-/* As many as it takes: this thread may be held up between two. */
+/* As many as it takes: this thread may be held up between two of them, the other between the drop
+ * that was read here and the moment from which it takes a hold again. */
 static void read_until_held(struct fixture *f)
 {
+	uint64_t until = now_ns() + PATIENCE_MS * UINT64_C(1000000);
 	int32_t value = NOTHING;
 
-	for (int i = 0; value == NOTHING && i < 10000; i++) {
+	while (value == NOTHING && now_ns() < until) {
 		one_read(&f->latency);
 		value = next(f, 0);
 	}
