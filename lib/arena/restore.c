@@ -178,6 +178,7 @@ int uz_arena_restore(struct uz_arena *a, const uint32_t end[UZ_UNIT_PAGES_MAX], 
 		     void *context)
 {
 	atomic_store(&a->used_pages, 0);
+	a->trimming = false;
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
 		int err = restore_area(a, uz_area_of(a, n), end[n - 1], used, context);
 

@@ -182,12 +182,43 @@ static void test_survey_prepares(void **state)
 	uz_arena_free(b);
 }
 
+/* On the same attachment, a pass over the surplus that was not ended is no pass of the next store's. */
+static void test_restore_ends_pass(void **state)
+{
+	static const uint32_t end[SIZES];
+	struct uz_arena *a = started_arena();
+	_Atomic unsigned told = 0;
+	struct uz_extent e[1];
+	struct model m;
+
+	model_init(&m, a);
+	for (unsigned n = 1; n <= 2; n++) {
+		for (unsigned i = 0; i < 1000; i++)
+			model_get(&m, n);
+	}
+	while (m.nheld)
+		model_put(&m, m.nheld - 1);
+	assert_int_equal(uz_arena_trim_begin(a, e, 1), 1);
+	assert_int_equal(punch(a, e), 0);
+	uz_arena_trim_end(a, e, true);
+	uz_arena_stop(a);
+
+	uz_arena_survey(a);
+	assert_int_equal(uz_arena_restore(a, end, none_used, NULL), 0);
+	assert_int_equal(uz_arena_start(a, RESERVE, true, count_surplus, &told), 0);
+	assert_true(told > 0);
+	assert_int_equal(uz_arena_trim_begin(a, e, 1), 1);
+	uz_arena_trim_end(a, e, false);
+	model_done(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_restore),
 		cmocka_unit_test(test_survey_parts),
 		cmocka_unit_test(test_survey_prepares),
+		cmocka_unit_test(test_restore_ends_pass),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
