@@ -5,7 +5,6 @@
 #include "arena/internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "base/crash.h"
@@ -34,18 +33,14 @@ int uz_units_populate_private(struct area *ar, uint32_t first, uint32_t count)
 	return err;
 }
 
-/* Populate units in a row. Memory first, by way of the file: the wait for it, which may be long,
- * holds no lock of our address space, which others need for their page faults. */
+/* Populate units in a row. By way of our address space, not of the file: the wait for memory, which
+ * may be long, is one under a lock that others take for reading only, as we do. fallocate() would
+ * wait under the file's, without which nothing can be punched out of it, nor its data be sought by
+ * who stands by. */
 static int populate_row(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t count)
 {
-	struct uz_extent e = {ar->npages, first, count};
-	uint64_t off, len;
-	int err;
+	int err = touch(a->data + ar->base, uz_unit_bytes(ar), first, count);
 
-	uz_arena_extent_range(a, &e, &off, &len);
-	if (fallocate(a->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) < 0)
-		return -errno;
-	err = touch(a->data + ar->base, uz_unit_bytes(ar), first, count);
 	return err ? err : uz_units_populate_private(ar, first, count);
 }
 
