@@ -23,10 +23,10 @@
 
 #define ATTACH_PATH_MAX 64
 
-/* Attach file, a regular file of a multiple of 4096 bytes, to a free loop device with direct I/O
- * and logical blocks of block_size (512 or 4096) bytes, and store the device's path, such as
- * "/dev/loop3", in ret_dev. It stays attached until attach_unloop(), whoever opens and closes it.
- * Needs Linux 5.8.
+/* Attach file, a regular file of a multiple of 4096 bytes, to a free loop device with direct I/O,
+ * logical blocks of block_size (512 or 4096) bytes and no write-back throttling, and store the
+ * device's path, such as "/dev/loop3", in ret_dev. It stays attached until attach_unloop(), whoever
+ * opens and closes it. Needs Linux 5.8.
  *
  * file must be absolute and free of symbolic links, "." and "..", since that is how the kernel will
  * name it to attach_unloop(): -EINVAL if it is not. -EINVAL too if the file can't have direct I/O
@@ -34,6 +34,9 @@
  * is tried; -EBUSY (or -ENXIO, if it is forever being torn down) if that keeps happening for more
  * than half a second. */
 int attach_loop(const char *file, unsigned block_size, char ret_dev[ATTACH_PATH_MAX]);
+
+/* Write value to the attribute of dev's request queue. 0 or -errno. */
+int attach_set_queue(const char *dev, const char *attribute, const char *value);
 
 /* Is dev (still) a loop device over file, named as for attach_loop()? Asks nothing of file's
  * server, and is true too once the kernel has lost sight of the name, which it does after the

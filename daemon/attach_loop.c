@@ -131,6 +131,21 @@ static int check_canonical(const char *file)
 	return strcmp(real, file) ? -EINVAL : 0;
 }
 
+int attach_set_queue(const char *dev, const char *attribute, const char *value)
+{
+	char path[ATTACH_PATH_MAX + 64];
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/queue/%s", strrchr(dev, '/') + 1, attribute);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, strlen(value)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 int attach_loop(const char *file, unsigned block_size, char ret_dev[ATTACH_PATH_MAX])
 {
 	int err = check_canonical(file);
@@ -143,6 +158,13 @@ int attach_loop(const char *file, unsigned block_size, char ret_dev[ATTACH_PATH_
 		return -errno;
 	err = attach_backing(backing, file, block_size, ret_dev);
 	close(backing);
+	/* Where swap is throttled, kswapd waits for pages that went out before. If memory is short
+	 * loop's worker has none to send them with, and might have to wait for kswapd: what raises
+	 * the mark below which there is none for it (vm.watermark_boost_factor) is undone by
+	 * kswapd alone. A kernel without throttling has no such attribute. The next one to use this
+	 * loop device will hardly miss it: the storage below has its own. */
+	if (!err)
+		attach_set_queue(ret_dev, "wbt_lat_usec", "0");
 	return err;
 }
 

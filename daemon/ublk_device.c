@@ -247,38 +247,23 @@ int ublk_device_timeout(const struct ublk_device *u, int max)
 
 /* --- steps for children --- */
 
-static int write_queue_attribute(int id, const char *name, const char *value)
-{
-	char path[64];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d/queue/%s", id, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, value, strlen(value)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 /* The kernel notices a server's death by the commands that wait for requests. Where all are in the
  * server's hands it takes 30 seconds, until they time out; so the last tag is never used. Without a
  * scheduler, which has tags of its own, and which memory has no use for. */
-static void keep_a_tag(int id)
+static void keep_a_tag(const char *dev)
 {
 	char number[16];
-	int err = write_queue_attribute(id, "scheduler", "none");
+	int err = attach_set_queue(dev, "scheduler", "none");
 
 	snprintf(number, sizeof(number), "%d", UBLK_TAGS - 1);
 	if (!err)
-		err = write_queue_attribute(id, "nr_requests", number);
+		err = attach_set_queue(dev, "nr_requests", number);
 	/* Nor is there anything to be won by making writers wait, if the kernel has that at all. */
-	write_queue_attribute(id, "wbt_lat_usec", "0");
+	attach_set_queue(dev, "wbt_lat_usec", "0");
 	if (err)
-		log_warning("can't limit the requests to /dev/ublkb%d: %s; if the server dies "
-			    "while it has very many, it may take half a minute to replace it",
-			    id, strerror(-err));
+		log_warning("can't limit the requests to %s: %s; if the server dies while it has "
+			    "very many, it may take half a minute to replace it",
+			    dev, strerror(-err));
 }
 
 int ublk_device_start(struct state *state)
@@ -297,7 +282,7 @@ int ublk_device_start(struct state *state)
 	if (err && err != -EEXIST) /* an earlier supervisor has, and died */
 		return err;
 	snprintf(state->block_device, sizeof(state->block_device), "/dev/ublkb%d", state->ublk);
-	keep_a_tag(state->ublk);
+	keep_a_tag(state->block_device);
 	return 0;
 }
 
