@@ -333,18 +333,18 @@ static int make_ublk(struct supervisor *s)
 }
 
 /* Whether swap through loop can hang, see uzramd(8): its worker asks for memory, without which no
- * page goes out, and the multi-gen LRU finds none for one that must not do I/O itself. */
-static bool lru_is_multi_gen(void)
+ * page goes out, and gets none below a watermark that only kswapd lowers again. */
+static bool watermark_is_boosted(void)
 {
-	unsigned enabled = 0;
-	FILE *f = fopen("/sys/kernel/mm/lru_gen/enabled", "re");
+	int factor = 0;
+	FILE *f = fopen("/proc/sys/vm/watermark_boost_factor", "re");
 
 	if (!f)
 		return false;
-	if (fscanf(f, "%x", &enabled) != 1)
-		enabled = 0;
+	if (fscanf(f, "%d", &factor) != 1)
+		factor = 0;
 	fclose(f);
-	return enabled & 1;
+	return factor > 0;
 }
 
 static int start_device(struct supervisor *s)
@@ -371,10 +371,9 @@ static int start_device(struct supervisor *s)
 		log_warning("this kernel can't send FUSE requests again (Linux 6.9 can): if the "
 			    "server dies, %s fails for good, rather than hang",
 			    s->config->name);
-	if (s->config->swap && s->state->ublk < 0 && lru_is_multi_gen())
-		log_warning("with this kernel's multi-gen LRU the machine may hang when its memory "
-			    "is used up: have frontend = \"ublk\", or switch that off (echo 0 "
-			    ">/sys/kernel/mm/lru_gen/enabled)");
+	if (s->config->swap && s->state->ublk < 0 && watermark_is_boosted())
+		log_warning("the machine may hang when its memory is used up: have frontend = "
+			    "\"ublk\", or sysctl vm.watermark_boost_factor=0");
 	return run_child(s, device_attach);
 }
 

@@ -94,9 +94,6 @@ check_log() {
     ! dmesg | grep -E 'error, dev |-error on swap|page allocation failure|WARNING:|BUG:' || fail "the kernel complained"
 }
 
-# See uzramd(8), NOTES.
-[ "$FRONTEND" = ublk ] || echo 0 >/sys/kernel/mm/lru_gen/enabled
-
 start_daemon
 until stands_by; do usleep 50000; done
 check_processes

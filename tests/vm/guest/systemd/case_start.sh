@@ -17,7 +17,6 @@ esac
 
 # It warns of what is not safe here, and of nothing else.
 expected=0
-[[ $frontend:$(cat /sys/kernel/mm/lru_gen/enabled) != fuse:*[1-9]* ]] || expected=$((expected + 1))
 outlives_server || expected=$((expected + 1))
 warnings=$(journalctl --quiet --boot --output=cat --unit="$UNIT" --priority=warning | grep -c . || :)
 ((warnings == expected)) || fail "$warnings warnings, where there should be $expected"
