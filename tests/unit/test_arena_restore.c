@@ -182,7 +182,8 @@ static void test_survey_prepares(void **state)
 	uz_arena_free(b);
 }
 
-/* On the same attachment, a pass over the surplus that was not ended is no pass of the next store's. */
+/* On the same attachment, a pass over the surplus that was not ended is no pass of the next
+ * store's. */
 static void test_restore_ends_pass(void **state)
 {
 	static const uint32_t end[SIZES];
