@@ -162,6 +162,27 @@ static void expect_losetup_json(const char *dev, const char *file, int block_siz
 	assert_non_null(strstr(json, "\"ro\": false"));
 }
 
+/* In us. A loop device that was never attached, or not by us, has one. */
+static int throttled_at(const char *dev)
+{
+	return atoi(output("cat /sys/block/%s/queue/wbt_lat_usec", dev + strlen("/dev/")));
+}
+
+static void test_loop_is_not_throttled(void **state)
+{
+	char file[PATH_MAX], dev[ATTACH_PATH_MAX];
+
+	make_file("disk", DISK_SIZE, file);
+	snprintf(dev, sizeof(dev), "%s", output("losetup -f"));
+	assert_int_equal(attach_set_queue(dev, "wbt_lat_usec", "-1"), 0); /* the default */
+	assert_true(throttled_at(dev) > 0);
+	assert_int_equal(attach_loop(file, 4096, dev), 0);
+	assert_int_equal(throttled_at(dev), 0);
+	assert_int_equal(attach_set_queue(dev, "wbt_lat_usec", "much"), -EINVAL);
+	assert_int_equal(attach_set_queue(dev, "none", "0"), -ENOENT);
+	detach(dev, file);
+}
+
 static void test_loop_looks_as_expected(void **state)
 {
 	static const int sizes[] = {512, 4096};
@@ -670,6 +691,7 @@ static int run(void)
 {
 #define TEST(function) cmocka_unit_test_setup(function, each_setup)
 	const struct CMUnitTest tests[] = {
+		TEST(test_loop_is_not_throttled),
 		TEST(test_loop_looks_as_expected),
 		TEST(test_no_direct_io_is_an_error),
 		TEST(test_loop_refuses),
