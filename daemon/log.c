@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +13,14 @@
 #include <unistd.h>
 
 static bool is_pipe;
+
+/* Lines that are held back, each with its length in front. Touched by process_lock_memory(), as all
+ * of the program is. */
+static struct {
+	bool hold;
+	size_t len;
+	char text[4096];
+} held;
 
 void log_init(void)
 {
@@ -36,6 +44,37 @@ static void write_line(const char *line, size_t len)
 		return; /* nobody to tell */
 }
 
+/* A line that there is no room for is lost. */
+static void keep_line(const char *line, uint16_t len)
+{
+	if (held.len + sizeof(len) + len > sizeof(held.text))
+		return;
+	memcpy(held.text + held.len, &len, sizeof(len));
+	memcpy(held.text + held.len + sizeof(len), line, len);
+	held.len += sizeof(len) + len;
+}
+
+void log_hold(bool hold)
+{
+	held.hold = hold;
+	if (hold)
+		return;
+	for (size_t at = 0; at < held.len;) {
+		uint16_t len;
+
+		memcpy(&len, held.text + at, sizeof(len));
+		write_line(held.text + at + sizeof(len), len);
+		at += sizeof(len) + len;
+	}
+	held.len = 0;
+}
+
+void log_forget(void)
+{
+	held.hold = false;
+	held.len = 0;
+}
+
 static void log_line(const char *level, const char *fmt, va_list args)
 {
 	char line[1024];
@@ -45,7 +84,10 @@ static void log_line(const char *level, const char *fmt, va_list args)
 	if (n > (int)sizeof(line) - 2)
 		n = sizeof(line) - 2;
 	line[n++] = '\n';
-	write_line(line, (size_t)n);
+	if (held.hold)
+		keep_line(line, (uint16_t)n);
+	else
+		write_line(line, (size_t)n);
 }
 
 void log_error(const char *fmt, ...)
