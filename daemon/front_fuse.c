@@ -278,7 +278,7 @@ static int front_fuse_start(struct front *front)
 	struct front_fuse *f = (struct front_fuse *)front;
 	struct front_context *c = f->context;
 	/* A first server has read nothing yet: then this only tells what the kernel can do. */
-	int err = resend(c->state->mount.fds[0]);
+	int err = resend(f->threads[0].fuse.fd);
 
 	if (err && c->state->served && !c->state->no_resend)
 		return err;

@@ -9,7 +9,10 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "jail.h"
+#include "latency.h"
 #include "log.h"
+#include "server.h"
 
 static int check_layout(const struct state *state)
 {
@@ -62,8 +65,13 @@ int handover_check(struct config *config, const struct state *state, bool crashe
 
 /* --- by exec --- */
 
+/* arg: whether sockets to servers pass, too. */
 static int let_pass(void *arg, const char *name, int *fd)
 {
+	const bool *sockets = arg;
+
+	if (!*sockets && strcmp(name, "socket") == 0)
+		return 0;
 	return *fd >= 0 && fcntl(*fd, F_SETFD, 0) < 0 ? -errno : 0;
 }
 
@@ -72,15 +80,17 @@ static int keep_back(void *arg, const char *name, int *fd)
 	return *fd >= 0 && fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
 }
 
-static int exec_with_state(const struct launch *launch, struct state *state, const char *check)
+/* stand_by: the socket of what is to be a server, or NULL. */
+static int exec_with_state(const struct launch *launch, struct state *state, const char *stand_by)
 {
 	char fd[16];
-	int err = shared_each_fd(state, let_pass, NULL);
+	bool sockets = !stand_by;
+	int err = shared_each_fd(state, let_pass, &sockets);
 
 	snprintf(fd, sizeof(fd), "%d", state->state_fd);
 	if (!err) {
-		execl(launch->binary, "uzramd", "--config", launch->config, "--resume", fd, check,
-		      NULL);
+		execl(launch->binary, "uzramd", "--config", launch->config, "--resume", fd,
+		      stand_by ? "--stand-by" : NULL, stand_by, NULL);
 		err = -errno;
 	}
 	log_error("can't run %s: %s", launch->binary, strerror(-err));
@@ -88,14 +98,41 @@ static int exec_with_state(const struct launch *launch, struct state *state, con
 	return err;
 }
 
-int handover_exec_check(const struct launch *launch, struct state *state)
-{
-	return exec_with_state(launch, state, "--check");
-}
-
 int handover_exec(const struct launch *launch, struct state *state)
 {
 	return exec_with_state(launch, state, NULL);
+}
+
+int handover_exec_stand_by(const struct launch *launch, struct state *state, int socket)
+{
+	char fd[16];
+
+	snprintf(fd, sizeof(fd), "%d", socket);
+	if (fcntl(socket, F_SETFD, 0) < 0)
+		return -errno;
+	return exec_with_state(launch, state, fd);
+}
+
+/* What else the supervisor's servers have from it by fork. */
+int handover_stand_by(const struct config *config, struct state *state, int socket)
+{
+	struct jail jail = {.root = -1, .network = -1};
+	struct server_config sc = {
+		.config = config,
+		.state = state,
+		.jail = &jail,
+		.socket = socket,
+	};
+	int err = shared_map_status(state, &sc.status);
+
+	if (!err)
+		err = jail_init(&jail);
+	if (err) {
+		log_error("can't stand by: %s", strerror(-err));
+		return EXIT_FAILURE;
+	}
+	sc.latency = latency_open(config->latency_hold);
+	return server_main(&sc);
 }
 
 int handover_from_exec(int state_fd, struct state **ret)

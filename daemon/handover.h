@@ -22,9 +22,13 @@ struct launch {
  * what the device has, too. Logs what is wrong. 0 or -EPROTO. */
 int handover_check(struct config *config, const struct state *state, bool crashed);
 
-/* In a short-lived child: have the binary, as it is on the disk now, do handover_check() with the
- * config as it is now. Returns only if that can't be: -errno. */
-int handover_exec_check(const struct launch *launch, struct state *state);
+/* In a child of the supervisor's: become a server, of the binary and the config as they are on the
+ * disk now, that stands by (handover_stand_by()); socket is its end of the one to the supervisor.
+ * Returns only if the binary can't be run: -errno. */
+int handover_exec_stand_by(const struct launch *launch, struct state *state, int socket);
+
+/* That server, having passed handover_check(). Returns the process's exit status. */
+int handover_stand_by(const struct config *config, struct state *state, int socket);
 
 /* Become the binary as it is on the disk now. Returns only if that can't be: -errno, and nothing
  * has changed. */

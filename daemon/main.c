@@ -29,8 +29,9 @@ static const char usage[] =
 struct arguments {
 	const char *config;
 	bool check;
-	int resume; /* descriptor of a state (shared.h), of which this process makes use when it
-		     * execs itself; -1: none */
+	/* Of which uzramd makes use when it execs itself; descriptors, or -1. */
+	int resume;   /* a state (shared.h) */
+	int stand_by; /* the socket of a server that is to stand by */
 };
 
 static int usage_error(void)
@@ -43,9 +44,13 @@ static int usage_error(void)
 static int parse(int argc, char **argv, struct arguments *args)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'C'},
-		{"resume", required_argument, NULL, 'R'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},	  {0},
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, 'C'},
+		{"resume", required_argument, NULL, 'R'},
+		{"stand-by", required_argument, NULL, 'S'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0},
 	};
 	int opt;
 
@@ -59,6 +64,9 @@ static int parse(int argc, char **argv, struct arguments *args)
 			break;
 		case 'R':
 			args->resume = atoi(optarg);
+			break;
+		case 'S':
+			args->stand_by = atoi(optarg);
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -86,8 +94,14 @@ static unsigned cpu_count(void)
 /* The state of a device that is there already, or NULL. */
 static int find_state(const struct arguments *args, struct state **ret)
 {
-	int err = args->resume >= 0 ? handover_from_exec(args->resume, ret)
-				    : handover_from_manager(ret);
+	int err;
+
+	if (args->stand_by >= 0)
+		err = shared_adopt(args->resume, ret);
+	else if (args->resume >= 0)
+		err = handover_from_exec(args->resume, ret);
+	else
+		err = handover_from_manager(ret);
 
 	if (err && err != -ENOENT)
 		log_error("can't go on with a device of another version of uzramd");
@@ -108,14 +122,18 @@ static int run(const struct arguments *args, struct config *config, struct state
 	}
 	if (state && handover_check(config, state, args->resume < 0))
 		return EXIT_FAILURE;
-	return args->check ? EXIT_SUCCESS : supervisor_main(config, &launch, state);
+	if (args->check)
+		return EXIT_SUCCESS;
+	if (state && args->stand_by >= 0)
+		return handover_stand_by(config, state, args->stand_by);
+	return supervisor_main(config, &launch, state);
 }
 
-/* A device that is there must not be given up: systemd, which keeps its descriptors only for a
- * service that has crashed, tries once more. */
+/* A supervisor must not give up a device that is there: systemd, which keeps its descriptors only
+ * for a service that has crashed, tries once more. */
 static int give_up(const struct arguments *args, const struct state *state)
 {
-	if (!args->check && (state || args->resume >= 0))
+	if (!args->check && args->stand_by < 0 && (state || args->resume >= 0))
 		abort();
 	return EXIT_FAILURE;
 }
@@ -134,7 +152,7 @@ static void fall_back(const struct state *state, struct config *ret)
 
 int main(int argc, char **argv)
 {
-	struct arguments args = {.resume = -1};
+	struct arguments args = {.resume = -1, .stand_by = -1};
 	struct state *state = NULL;
 	struct config config;
 	char *message;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,9 +26,19 @@
 #define DELAY_MIN     (100 * MSEC)
 #define DELAY_MAX     (10 * SEC)
 
-/* A server that starts may have a large table to scan; one that ends, a long request to answer. */
-#define START_GRACE (60 * SEC)
-#define END_GRACE   (20 * SEC)
+/* A server that ends may have a long request to answer. One that starts has tables to make or to
+ * scan, which takes some 30 ms a GiB stored on a quiet machine. */
+#define END_GRACE	      (20 * SEC)
+#define START_GRACE	      (60 * SEC)
+#define START_GRACE_PER_GIB   SEC
+#define SPARE_DELAY_MIN	      SEC
+#define SPARE_DELAY_DOUBLINGS 6 /* about a minute */
+
+/* How often the heartbeat is looked at, which is as often as it beats; and the most that may count
+ * as passed since the last look. The rest of it is time in which this process did not run either:
+ * everything was frozen, or the hypervisor gave this machine no time. */
+#define LOOK_NS	    SEC
+#define LOOK_MAX_NS (2 * SEC)
 
 static const struct server_process none = {.pidfd = -1, .socket = -1};
 
@@ -41,8 +52,9 @@ void respawn_init(struct respawn *r, const struct config *config, struct state *
 		.jail = jail,
 		.latency = latency,
 		.server = none,
-		.spare = none,
 	};
+	for (unsigned i = 0; i < SPARES; i++)
+		r->spares[i] = none;
 }
 
 static void send_signal(const struct server_process *p, int signal)
@@ -51,17 +63,35 @@ static void send_signal(const struct server_process *p, int signal)
 		log_error("can't signal process %d: %s", (int)p->pid, strerror(errno));
 }
 
-/* --- start --- */
-
-/* The server is another one: its socket has to outlive this supervisor. */
-static void set_server(struct respawn *r, const struct server_process *p)
+/* Once: there may be no process. */
+static void tell_to_end(struct server_process *p, int signal)
 {
-	r->server = *p;
-	r->server.started_ns = now_ns();
-	r->state->socket = p->socket;
+	if (!p->pid || p->told_ns)
+		return;
+	p->told_ns = now_ns();
+	send_signal(p, signal);
 }
 
-__attribute__((noreturn)) static void serve(struct respawn *r, int socket)
+/* Write down which processes there are: they outlive this supervisor. */
+static void note(struct respawn *r)
+{
+	struct kept_server *kept = r->state->servers;
+
+	kept[0] = (struct kept_server){r->server.pid, r->server.socket};
+	for (unsigned i = 0; i < SPARES; i++)
+		kept[1 + i] = (struct kept_server){r->spares[i].pid, r->spares[i].socket};
+}
+
+static void remove_spare(struct respawn *r, unsigned i)
+{
+	for (; i + 1 < SPARES; i++)
+		r->spares[i] = r->spares[i + 1];
+	r->spares[SPARES - 1] = none;
+}
+
+/* --- start --- */
+
+__attribute__((noreturn)) static void be_server(struct respawn *r, int socket)
 {
 	struct server_config config = {
 		.config = r->config,
@@ -72,104 +102,248 @@ __attribute__((noreturn)) static void serve(struct respawn *r, int socket)
 		.latency = r->latency,
 	};
 
+	log_forget();
 	_exit(server_main(&config));
 }
 
-static int start(struct respawn *r, struct server_process *ret)
+/* In the child. It is killed with this supervisor until it has seen to that itself. */
+__attribute__((noreturn)) static void be_upgraded_server(struct respawn *r, int socket)
 {
-	int ends[2];
-	pid_t pid;
+	log_forget();
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	_exit(-handover_exec_stand_by(r->upgrade, r->state, socket) & 0xff);
+}
+
+static int start(struct respawn *r, bool upgraded, struct server_process *ret)
+{
+	struct server_process p = none;
+	int ends[2], err;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
-	pid = fork();
-	if (pid == 0)
-		serve(r, ends[1]);
+	p.pid = fork();
+	if (p.pid == 0 && upgraded)
+		be_upgraded_server(r, ends[1]);
+	if (p.pid == 0)
+		be_server(r, ends[1]);
+	err = p.pid < 0 ? -errno : 0;
 	close(ends[1]);
-	if (pid < 0) {
-		int err = -errno;
-
+	if (!err) {
+		p.pidfd = pidfd_open(p.pid, 0);
+		if (p.pidfd < 0) { /* its death would go unnoticed */
+			err = -errno;
+			kill(p.pid, SIGKILL);
+			waitpid(p.pid, NULL, 0);
+		}
+	}
+	if (err) {
 		close(ends[0]);
 		return err;
 	}
-	*ret = (struct server_process){
-		.pid = pid,
-		.pidfd = pidfd_open(pid, 0),
-		.socket = ends[0],
-		.child = true,
-		.started_ns = now_ns(),
-	};
-	if (ret->pidfd < 0) { /* nobody would notice its death */
-		int err = -errno;
-
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-		close(ends[0]);
-		*ret = none;
-		return err;
-	}
+	p.socket = ends[0];
+	p.child = true;
+	p.started_ns = now_ns();
+	*ret = p;
 	return 0;
 }
 
 static void start_server(struct respawn *r)
 {
-	struct server_process p = none;
 	int err;
 
 	atomic_store(&r->status->serving_ns, 0);
-	err = start(r, &p);
-	if (!err) {
-		set_server(r, &p);
-		return;
+	err = start(r, false, &r->server);
+	if (err) {
+		log_error("can't start a server: %s; trying again", strerror(-err));
+		r->next_ns = now_ns() + DELAY_MIN;
 	}
-	log_error("can't start a server: %s; trying again", strerror(-err));
-	r->next_ns = now_ns() + DELAY_MIN;
+	note(r);
 }
 
-/* Once the device is served: only then memory can be had in any case. */
-static void start_spare(struct respawn *r)
+/* Tries come more and more slowly, and only some of them are worth a line. */
+static void spare_failed(struct respawn *r, const char *how)
 {
-	if (start(r, &r->spare))
-		r->spare_ns = now_ns() + SEC; /* it can wait */
+	unsigned n = r->failed_spares++;
+
+	snprintf(r->why, sizeof(r->why), "%s", how);
+	r->spare_ns = now_ns() +
+		      (SPARE_DELAY_MIN << (n < SPARE_DELAY_DOUBLINGS ? n : SPARE_DELAY_DOUBLINGS));
+	if (!r->upgrade && (n & (n + 1)) == 0)
+		log_warning("a server that was to stand by %s; trying again", how);
 }
 
-static void adopt(struct respawn *r, enum shared_lock lock, struct server_process *ret)
+static void start_spare(struct respawn *r, struct server_process *vacancy)
+{
+	char how[64];
+	int err = start(r, r->upgrade != NULL, vacancy);
+
+	note(r);
+	if (!err)
+		return;
+	snprintf(how, sizeof(how), "can't be started: %s", strerror(-err));
+	spare_failed(r, how);
+}
+
+/* Where the next spare is to be; NULL: none is wanted now. One prepares at a time: each is there
+ * the sooner. */
+static struct server_process *vacancy(struct respawn *r)
+{
+	unsigned wanted = SPARES;
+
+	if (state_loses_requests(r->state))
+		wanted = respawn_renews(r); /* the only thing that another server is of use for */
+	if (r->upgrade && r->spares[0].pid && !r->spares[0].old)
+		return NULL;
+	for (unsigned i = 0; i < wanted; i++) {
+		if (!r->spares[i].pid)
+			return &r->spares[i];
+		if (!r->spares[i].stands_by)
+			return NULL;
+	}
+	return NULL;
+}
+
+/* --- adopt --- */
+
+static int socket_to(const struct state *state, pid_t pid)
+{
+	for (unsigned i = 0; i < SERVERS_MAX; i++) {
+		if (state->servers[i].pid == pid)
+			return state->servers[i].socket;
+	}
+	return -1;
+}
+
+static struct server_process adopt(struct respawn *r, enum shared_lock lock)
 {
 	pid_t pid = shared_lock_owner(r->state->status_fd, lock);
+	struct server_process p = none;
+	int pidfd = pid ? pidfd_open(pid, 0) : -1;
 
-	if (!pid)
-		return;
-	*ret = (struct server_process){
-		.pid = pid,
-		.pidfd = pidfd_open(pid, 0),
-		.socket = -1,
-		.child = waitpid(pid, NULL, WNOHANG) == 0,
-		.started_ns = now_ns(),
-	};
-	if (ret->pidfd < 0)
-		*ret = none;
+	if (pidfd < 0)
+		return none;
+	p.pid = pid;
+	p.pidfd = pidfd;
+	p.socket = socket_to(r->state, pid);
+	p.child = waitpid(pid, NULL, WNOHANG) == 0;
+	p.old = pid != r->state->upgraded;
+	p.stands_by = true;
+	p.ready = lock == LOCK_SERVING && atomic_load(&r->status->serving_ns);
+	p.started_ns = now_ns();
+	return p;
+}
+
+static bool knows(const struct respawn *r, pid_t pid)
+{
+	bool known = pid == r->server.pid;
+
+	for (unsigned i = 0; i < SPARES; i++)
+		known |= pid == r->spares[i].pid;
+	return known;
 }
 
 void respawn_adopt(struct respawn *r)
 {
-	adopt(r, LOCK_STAND_BY, &r->spare);
-	adopt(r, LOCK_SERVING, &r->server);
-	if (r->server.pid == r->spare.pid)
-		r->spare = none; /* it has just become the server */
-	if (r->server.pid)
-		r->server.socket = r->state->socket;
-	else if (r->state->socket >= 0)
-		close(r->state->socket);
+	struct server_process found[SERVERS_MAX];
+	unsigned n = 0;
+
+	/* From the end of the queue: none moves past us unseen, but one may be seen twice. */
+	for (unsigned lock = SERVERS_MAX; lock-- > 0;)
+		found[lock] = adopt(r, lock);
+	for (unsigned i = 0; i < SERVERS_MAX; i++) {
+		if (!found[i].pid)
+			continue;
+		if (knows(r, found[i].pid))
+			close(found[i].pidfd);
+		else if (n++ == 0)
+			r->server = found[i];
+		else
+			r->spares[n - 2] = found[i];
+	}
+	for (unsigned i = 0; i < SERVERS_MAX; i++) {
+		const struct kept_server *k = &r->state->servers[i];
+
+		if (k->socket >= 0 && !(k->pid && knows(r, k->pid)))
+			close(k->socket);
+	}
+	r->state->upgraded = 0;
+	note(r);
 }
 
-/* The one that serves is neither of ours: an earlier supervisor has started it, and died before
- * anybody could know of it. */
-static void oust_stranger(struct respawn *r)
+/* A server that an earlier supervisor has started, and of which that one could tell nobody, would
+ * keep ours from their turn. */
+static void oust_strangers(struct respawn *r)
 {
-	pid_t pid = shared_lock_owner(r->state->status_fd, LOCK_SERVING);
+	for (unsigned lock = 0; lock < SHARED_LOCKS; lock++) {
+		pid_t pid = shared_lock_owner(r->state->status_fd, lock);
 
-	if (pid && pid != r->server.pid && pid != r->spare.pid)
-		kill(pid, SIGTERM);
+		if (pid && !knows(r, pid))
+			kill(pid, lock == LOCK_SERVING ? SIGTERM : SIGKILL);
+	}
+}
+
+/* --- renewal --- */
+
+void respawn_upgrade(struct respawn *r, const struct launch *launch)
+{
+	r->upgrade = launch;
+	r->failed_spares = 0;
+	r->spare_ns = 0;
+	r->server.old = true;
+	for (unsigned i = 0; i < SPARES; i++)
+		r->spares[i].old = r->spares[i].pid != 0;
+}
+
+bool respawn_upgradable(const struct respawn *r)
+{
+	return r->server.pid && r->spares[0].pid && !r->spares[0].old && r->spares[0].stands_by;
+}
+
+void respawn_stands_by(struct respawn *r, struct server_process *p)
+{
+	p->stands_by = true;
+	r->failed_spares = 0;
+}
+
+void respawn_call_off(struct respawn *r)
+{
+	for (unsigned i = 0; i < SPARES; i++) {
+		if (r->spares[i].pid && !r->spares[i].old)
+			tell_to_end(&r->spares[i], SIGKILL);
+		r->spares[i].old = false;
+	}
+	r->server.old = false;
+	r->upgrade = NULL;
+	r->failed_spares = 0;
+	r->spare_ns = 0;
+}
+
+bool respawn_renews(const struct respawn *r)
+{
+	bool old = r->server.old;
+
+	for (unsigned i = 0; i < SPARES; i++)
+		old |= r->spares[i].old;
+	return old;
+}
+
+bool respawn_changes(const struct respawn *r)
+{
+	return r->wanted && r->server.told_ns;
+}
+
+/* The next step of a renewal, if it is time for one. The last of an upgrade is the next
+ * supervisor's. */
+static void renew(struct respawn *r)
+{
+	struct server_process *first = &r->spares[0], *second = &r->spares[1];
+
+	if (second->old)
+		tell_to_end(second, SIGKILL); /* the new one takes its place */
+	else if (first->old && second->stands_by)
+		tell_to_end(first, SIGKILL); /* ... and moves up */
+	else if (r->server.old && !r->upgrade && !first->old && first->stands_by)
+		tell_to_end(&r->server, SIGTERM);
 }
 
 /* --- death --- */
@@ -179,10 +353,10 @@ static void describe_death(const siginfo_t *info, char *text, size_t size)
 	if (info->si_code == CLD_EXITED)
 		snprintf(text, size, "exited with status %d", info->si_status);
 	else if (info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED)
-		snprintf(text, size, "killed by signal %d (%s)", info->si_status,
+		snprintf(text, size, "was killed by signal %d (%s)", info->si_status,
 			 strsignal(info->si_status));
 	else
-		snprintf(text, size, "gone"); /* no child of ours */
+		snprintf(text, size, "is gone"); /* no child of ours */
 }
 
 /* Returns its exit status, -1 if it was killed. */
@@ -227,63 +401,85 @@ static void give_up(struct respawn *r, const char *how)
 {
 	r->wanted = false;
 	r->lost = true;
-	log_error("the server was %s, and this kernel can't send again what one had not answered: "
+	log_error("the server %s, and this kernel can't send again what one had not answered: "
 		  "%s fails from now on",
 		  how, r->state->name);
 }
 
-/* It had served, or another one before it. The log comes last: it may take memory. */
+/* The first spare goes on. */
+static void promote(struct respawn *r)
+{
+	r->server = r->spares[0];
+	r->server.started_ns = now_ns();
+	r->stale_ns = r->stale_looks = 0;
+	remove_spare(r, 0);
+	note(r);
+}
+
+/* It had served, or another one before it. */
 static void crashed(struct respawn *r, const char *how)
 {
 	const char *next = "started another";
 
 	r->state->restarts++;
 	count_futile(r);
-	if (r->spare.pid) {
-		set_server(r, &r->spare);
-		r->spare = none;
-		next = "the one that stood by goes on";
+	if (r->spares[0].pid) {
+		next = r->spares[0].stands_by ? "the one that stood by goes on"
+					      : "the one that prepares to stand by goes on";
+		promote(r);
 	} else if (r->next_ns <= now_ns()) {
 		start_server(r);
 	}
 	if (r->next_ns > now_ns())
-		log_error("the server was %s; %u in a row have not answered a request, the next is "
+		log_error("the server %s; %u in a row have not answered a request, the next is "
 			  "started in %.1f s",
 			  how, r->futile, (double)(r->next_ns - now_ns()) / (double)SEC);
 	else
-		log_error("the server was %s; %s", how, next);
+		log_error("the server %s; %s", how, next);
 }
 
 void respawn_reap_server(struct respawn *r)
 {
+	bool told = r->server.told_ns, child = r->server.child;
 	char how[64];
 	int status = reap(&r->server, how, sizeof(how));
+	bool ended_well = told && (status == EXIT_SUCCESS || !child);
+	/* One that stands by finds out for itself whether it comes too late. */
 	bool begun = state_loses_requests(r->state) && atomic_load(&r->status->serving_ns) &&
-		     !atomic_load(&r->status->finished);
+		     !atomic_load(&r->status->finished) && !r->spares[0].pid;
 
-	r->state->socket = -1;
-	if (!r->spare.pid)
+	note(r);
+	if (!r->spares[0].pid)
 		latency_drop(r->latency);
 	if (status == SERVER_EXIT_LOST || begun) {
 		give_up(r, how);
+	} else if (r->wanted && ended_well && r->spares[0].pid) {
+		promote(r);
 	} else if (r->wanted && r->state->served) {
 		crashed(r, how);
 	} else if (r->wanted) {
 		r->wanted = false;
 		if (status < 0) /* else it has said why */
-			log_error("the server was %s before it served", how);
+			log_error("the server %s before it served", how);
 	}
 }
 
-void respawn_reap_spare(struct respawn *r)
+void respawn_reap_spare(struct respawn *r, unsigned i)
 {
+	bool told = r->spares[i].told_ns, stood_by = r->spares[i].stands_by;
 	char how[64];
 
-	reap(&r->spare, how, sizeof(how));
-	if (!r->wanted || r->alone)
+	reap(&r->spares[i], how, sizeof(how));
+	remove_spare(r, i);
+	note(r);
+	if (!r->wanted || told)
 		return;
-	log_warning("the server that stood by was %s; starting another", how);
-	r->spare_ns = now_ns() + SEC;
+	if (!stood_by) {
+		spare_failed(r, how);
+		return;
+	}
+	log_warning("a server that stood by %s; starting another", how);
+	r->spare_ns = now_ns() + SPARE_DELAY_MIN;
 }
 
 /* --- the end, and all the time --- */
@@ -291,58 +487,118 @@ void respawn_reap_spare(struct respawn *r)
 void respawn_end(struct respawn *r)
 {
 	r->wanted = false;
-	if (r->spare.pid)
-		send_signal(&r->spare, SIGKILL);
-	else if (r->server.pid)
-		send_signal(&r->server, SIGTERM);
-	r->server.started_ns = now_ns();
+	for (unsigned i = 0; i < SPARES; i++)
+		tell_to_end(&r->spares[i], SIGKILL);
+	if (!r->spares[0].pid)
+		tell_to_end(&r->server, SIGTERM);
 }
 
-void respawn_end_spare(struct respawn *r)
+bool respawn_ended(const struct respawn *r)
 {
-	r->alone = true;
-	if (r->spare.pid)
-		send_signal(&r->spare, SIGKILL);
+	return !r->server.pid && !r->spares[0].pid;
 }
 
 bool respawn_struggles(const struct respawn *r)
 {
-	return r->futile >= FUTILE_MAX;
+	return r->futile >= FUTILE_MAX && atomic_load(&r->status->answerers) == r->answerers;
+}
+
+static uint64_t start_grace(const struct respawn *r)
+{
+	return START_GRACE + (r->state->disksize >> 30) * START_GRACE_PER_GIB;
+}
+
+static void look_at_heartbeat(struct respawn *r, uint64_t now)
+{
+	uint64_t beat = atomic_load(&r->status->heartbeat_ns), passed = now - r->look_ns;
+
+	r->look_ns = now;
+	if (beat != r->beat || !atomic_load(&r->status->serving_ns)) {
+		r->beat = beat;
+		r->stale_ns = r->stale_looks = 0;
+		return;
+	}
+	r->stale_ns += passed < LOOK_MAX_NS ? passed : LOOK_MAX_NS;
+	r->stale_looks++;
 }
 
 /* A server whose heartbeat stops hangs, and is replaced: all of it is locked in memory, so that
- * nothing it does should take seconds. */
+ * nothing it does should take seconds. To be slow is no crime: it takes two looks at least. */
 static bool hangs(const struct respawn *r, uint64_t now)
 {
-	uint64_t beat = atomic_load(&r->status->heartbeat_ns);
-	uint64_t limit = r->config->hang_timeout * MSEC;
 	uint64_t age = now - r->server.started_ns;
 
-	if (!r->wanted)
-		return age > END_GRACE;
+	if (r->server.told_ns)
+		return now - r->server.told_ns > END_GRACE;
 	if (!atomic_load(&r->status->serving_ns))
-		return age > START_GRACE;
-	return now > beat && now - beat > limit && age > limit;
+		return age > start_grace(r);
+	return r->stale_looks > 2 && r->stale_ns > r->config->hang_timeout * MSEC;
+}
+
+/* Where the kernel can't send requests again, to kill the server is to lose all pages. It may yet
+ * go on. */
+static void replace_hanging(struct respawn *r, uint64_t now)
+{
+	bool wait = r->wanted && state_loses_requests(r->state);
+
+	log_error(wait ? "the server hangs: waiting for it, since this kernel can't send again "
+			 "what it has not answered"
+		       : "the server hangs: killing it");
+	if (!wait)
+		send_signal(&r->server, SIGKILL);
+	/* Once is enough, for a while. */
+	r->stale_ns = r->stale_looks = 0;
+	r->server.started_ns = now;
+	if (r->server.told_ns)
+		r->server.told_ns = now;
+}
+
+static void watch_spares(struct respawn *r, uint64_t now)
+{
+	for (unsigned i = 0; i < SPARES; i++) {
+		struct server_process *p = &r->spares[i];
+
+		if (p->pid && !p->stands_by && now - p->started_ns > start_grace(r)) {
+			p->started_ns = now;
+			send_signal(p, SIGKILL);
+		}
+	}
+}
+
+static void look(struct respawn *r, uint64_t now)
+{
+	look_at_heartbeat(r, now);
+	if (r->server.pid && hangs(r, now))
+		replace_hanging(r, now);
+	watch_spares(r, now);
+	if (r->wanted)
+		oust_strangers(r);
+	/* One of an earlier supervisor's can't say so itself. */
+	if (r->server.pid && r->server.socket < 0 && atomic_load(&r->status->serving_ns))
+		r->server.ready = true;
 }
 
 void respawn_tick(struct respawn *r)
 {
 	uint64_t now = now_ns();
+	struct server_process *place;
 
-	if (r->server.pid && hangs(r, now)) {
-		log_error("the server hangs: killing it");
-		send_signal(&r->server, SIGKILL);
-		r->server.started_ns = now; /* once is enough, for a while */
-	}
+	if (now - r->look_ns >= LOOK_NS)
+		look(r, now);
 	if (!r->wanted)
 		return;
-	if (!r->server.pid && now >= r->next_ns)
-		start_server(r);
-	else if (r->server.pid && !r->server.ready)
-		oust_stranger(r);
-	else if (r->server.pid && !r->spare.pid && now >= r->spare_ns && !r->alone &&
-		 !state_loses_requests(r->state))
-		start_spare(r);
+	if (!r->server.pid) {
+		if (now >= r->next_ns)
+			start_server(r);
+		return;
+	}
+	/* Only while the device is served memory can be had in any case. */
+	if (!r->server.ready || r->server.told_ns)
+		return;
+	renew(r);
+	place = vacancy(r);
+	if (place && now >= r->spare_ns && !r->server.told_ns)
+		start_spare(r, place);
 }
 
 int respawn_timeout(const struct respawn *r, int max)

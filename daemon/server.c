@@ -33,6 +33,7 @@
 struct server {
 	const struct server_config *sc;
 	const struct state *state; /* read-only */
+	int status_fd; /* ours: the next supervisor's numbers in the state are other ones */
 	struct uz_store *store;
 	struct latency latency;
 	struct front_context context;
@@ -70,6 +71,8 @@ static int keep_descriptors(struct server *s)
 static int map_state(struct server *s)
 {
 	int err = shared_map_readonly(s->sc->state->state_ro_fd, &s->state);
+
+	s->status_fd = s->sc->state->status_fd;
 
 	if (!err)
 		munmap((void *)(uintptr_t)s->sc->state, sizeof(*s->state));
@@ -180,24 +183,53 @@ static void allow_alarm(bool allow)
 	pthread_sigmask(allow ? SIG_UNBLOCK : SIG_BLOCK, &alarm, NULL);
 }
 
+/* Wait for a lock of the queue for serving, and keep the store warm meanwhile. */
+static int await_lock(struct server *s, enum shared_lock which)
+{
+	int err;
+
+	while ((err = shared_lock(s->status_fd, which, true)) == -EINTR)
+		uz_store_warm(s->store);
+	return err;
+}
+
+static void tell(struct server *s, enum request request)
+{
+	/* If nobody is there to hear it, it is all the more important to go on. */
+	send(s->sc->socket, &request, sizeof(request), MSG_NOSIGNAL);
+}
+
+/* Go through the queue for serving. Each lock is had before the one behind it is let go, so that a
+ * server that stands by always holds one: a supervisor that looks from the end of the queue to its
+ * head finds all of them. */
+static int queue(struct server *s)
+{
+	int fd = s->status_fd, err;
+
+	uz_store_warm(s->store);
+	err = await_lock(s, LOCK_NEXT);
+	if (err)
+		return err;
+	tell(s, REQUEST_STANDS_BY);
+	err = await_lock(s, LOCK_STAND_BY);
+	shared_unlock(fd, LOCK_NEXT);
+	if (!err)
+		err = await_lock(s, LOCK_SERVING);
+	if (!err)
+		UZ_CRASH_WHILE(shared_lock_owner(fd, LOCK_NEXT), TAKE_OVER);
+	shared_unlock(fd, LOCK_STAND_BY);
+	return err;
+}
+
 /* Return when this process is the one to serve: as soon as the kernel has done with the last one,
- * without anybody's help. */
+ * without any other process's help. */
 static int stand_by(struct server *s)
 {
-	int fd = s->state->status_fd, err = shared_lock(fd, LOCK_SERVING, false);
-	bool first = false;
+	int err;
 
-	if (!err)
-		return 0;
 	allow_alarm(true);
-	do {
-		uz_store_warm(s->store);
-		if (!first)
-			first = shared_lock(fd, LOCK_STAND_BY, true) == 0;
-		err = first ? shared_lock(fd, LOCK_SERVING, true) : -EINTR;
-	} while (err == -EINTR);
+	err = queue(s);
 	allow_alarm(false);
-	shared_unlock(fd, LOCK_STAND_BY);
 	return err ? fail("can't stand by", err) : 0;
 }
 
@@ -215,7 +247,6 @@ static int connect_fronts(struct server *s)
 /* Take over, if there was another one; with next to no memory. */
 static int start(struct server *s)
 {
-	enum request ready = REQUEST_READY;
 	int err;
 
 	s->context.since = s->state->served ? now_ns() : 0;
@@ -231,8 +262,7 @@ static int start(struct server *s)
 		err = s->fronts[i]->ops->start(s->fronts[i]);
 	if (err)
 		return fail("can't serve", err);
-	/* If nobody is there to hear it, it is all the more important to serve. */
-	send(s->sc->socket, &ready, sizeof(ready), MSG_NOSIGNAL);
+	tell(s, REQUEST_READY);
 	return 0;
 }
 

@@ -7,9 +7,10 @@
  * It serves without privileges: as an unprivileged user without capabilities, in an empty root
  * directory, without network, and with no system calls but those that serving takes (jail.h).
  *
- * There are two: one serves, and one stands by, which has all the memory, threads and descriptors
- * that serving takes, and waits for the other one's end. A machine that swaps may have no memory to
- * give to a new process, and none to gain but by swapping out.
+ * One serves, and two stand by: each has all the memory, threads and descriptors that serving
+ * takes, and waits for its turn in the queue of locks (shared.h). A machine that swaps may have no
+ * memory to give to a new process, and none to gain but by swapping out. With two, a server may
+ * die while its successor's successor is still being made.
  *
  * When the supervisor dies it serves on, and says so: the pages of everybody, systemd's own
  * included, are here, and nobody could start another supervisor if nobody served them.

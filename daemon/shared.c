@@ -55,9 +55,10 @@ static void describe(struct state *state, const struct config *config)
 		.since = time(NULL),
 		.arena_fd = -1,
 		.lock_fd = -1,
-		.socket = -1,
 		.supervisor = getpid(),
 	};
+	for (unsigned i = 0; i < SERVERS_MAX; i++)
+		state->servers[i].socket = -1;
 	memcpy(state->name, config->name, sizeof(state->name));
 }
 
@@ -135,7 +136,9 @@ int shared_each_fd(struct state *state, int (*fn)(void *arg, const char *name, i
 		ret = fn(arg, fds[i].name, fds[i].fd);
 	for (unsigned i = 0; i < state->mount.nfds && !ret; i++)
 		ret = fn(arg, "fuse", &state->mount.fds[i]);
-	return ret ? ret : fn(arg, "socket", &state->socket);
+	for (unsigned i = 0; i < SERVERS_MAX && !ret; i++)
+		ret = fn(arg, "socket", &state->servers[i].socket);
+	return ret;
 }
 
 static struct flock lock_of(enum shared_lock which, short type)
@@ -163,7 +166,7 @@ pid_t shared_lock_owner(int status_fd, enum shared_lock which)
 
 	if (fcntl(status_fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
 		return 0;
-	return lock.l_pid;
+	return lock.l_pid > 0 ? lock.l_pid : 0; /* of another PID namespace, or of no process */
 }
 
 uint64_t now_ns(void)

@@ -9,12 +9,13 @@
  * write.
  *
  * The *status* is written by the server. Nothing in it is trusted: numbers to show, times to
- * compare. Two of its bytes are locks (POSIX write locks, which end with the process that holds
- * them and name it): LOCK_SERVING is held by the server that serves, so that there is one at a
- * time, and LOCK_STAND_BY by the one that waits for that.
+ * compare. Three of its bytes are locks (POSIX write locks, which end with the process that holds
+ * them and name it). They are the queue for serving: LOCK_SERVING is held by the server that
+ * serves, so that there is one at a time, LOCK_STAND_BY by the server that waits for that, and
+ * LOCK_NEXT by the server that waits for LOCK_STAND_BY.
  *
  * Over the socket (SOCK_SEQPACKET, one pair a server) a server sends one enum request a packet;
- * the supervisor answers each but REQUEST_READY with an int, 0 or -errno.
+ * the supervisor answers those that come from a control file with an int, 0 or -errno.
  */
 #ifndef UZD_SHARED_H
 #define UZD_SHARED_H
@@ -31,7 +32,8 @@
 
 enum request {
 	REQUEST_NONE,
-	REQUEST_READY, /* the server serves */
+	REQUEST_STANDS_BY, /* the server has all it needs, and waits for its turn */
+	REQUEST_READY,	   /* the server serves */
 	/* Somebody wrote to a control file. */
 	REQUEST_STOP,	 /* stop the device, if it can be */
 	REQUEST_UPGRADE, /* exec the binary anew */
@@ -39,7 +41,16 @@ enum request {
 	REQUEST_WAKE,	 /* ... is awake again */
 };
 
-#define STATE_VERSION 2 /* of struct state and struct status: another one is refused */
+#define STATE_VERSION 3 /* of struct state and struct status: another one is refused */
+
+/* The server that serves, and those that stand by. */
+#define SERVERS_MAX 3
+
+/* A server, for the next supervisor. The socket is the supervisor's end of the one to it. */
+struct kept_server {
+	pid_t pid; /* 0: none */
+	int socket;
+};
 
 struct state {
 	uint32_t version;
@@ -56,12 +67,13 @@ struct state {
 	int state_fd, state_ro_fd, status_fd;
 	int arena_fd;
 	int lock_fd;
-	int socket; /* the supervisor's end of the one to the server */
+	struct kept_server servers[SERVERS_MAX]; /* in the order in which they go on */
 	struct fuse_mount mount;
 
 	unsigned stored; /* how many of them systemd has */
 
 	pid_t supervisor;
+	pid_t upgraded; /* a server of the binary that the supervisor is about to become; 0: none */
 	bool served;	/* a server has answered FUSE_INIT and served */
 	bool no_resend; /* the kernel can't send unanswered requests again */
 	bool ended;	/* there is no device any more */
@@ -107,11 +119,14 @@ int shared_map_status(const struct state *state, struct status **ret);
 int shared_map_readonly(int state_ro_fd, const struct state **ret);
 
 /* Call fn for the name and the number of every descriptor that must outlive the supervisor, those
- * that are -1 included; the socket, which is of no use to another process, is the last. Stops at,
- * and returns, what fn returns if that is not 0. */
+ * that are -1 included; the sockets, which are of no use to another process, are the last. Stops
+ * at, and returns, what fn returns if that is not 0. */
 int shared_each_fd(struct state *state, int (*fn)(void *arg, const char *name, int *fd), void *arg);
 
-enum shared_lock { LOCK_SERVING, LOCK_STAND_BY };
+enum shared_lock { LOCK_SERVING, LOCK_STAND_BY, LOCK_NEXT };
+#define SHARED_LOCKS 3
+
+_Static_assert(SHARED_LOCKS == SERVERS_MAX, "each server in the queue holds a lock");
 
 /* Take the lock for this process. wait: until it can be had, or a signal comes (-EINTR); else
  * -EAGAIN if another process has it. */

@@ -25,8 +25,15 @@
 #include "respawn.h"
 #include "ublk_device.h"
 
+#define SEC	      UINT64_C(1000000000)
 #define TICK_MS	      1000
-#define STOP_RETRY_NS UINT64_C(10000000000)
+#define STOP_RETRY_NS (10 * SEC)
+#define STATUS_NS     (5 * SEC) /* between two status lines */
+
+/* While nobody serves the device this process takes no memory: no log line, no message to the
+ * manager. After so long something else is wrong, which they must hear of; and the manager's
+ * watchdog (30 s in the unit, and heard of every 10 s) must not take us for dead. */
+#define SILENCE_NS (15 * SEC)
 
 struct supervisor {
 	const struct config *config;
@@ -39,10 +46,16 @@ struct supervisor {
 	struct ublk_device ublk; /* if state->ublk names one */
 	int signals;		 /* signalfd */
 
-	bool serving;	  /* the device is complete, and the manager is to know */
-	bool told;	  /* ... and knows */
-	bool watchdog;	  /* it wants to hear of us */
-	uint64_t tick_ns; /* when the next tick is due */
+	bool serving;	      /* the device is complete, and the manager is to know */
+	bool told;	      /* ... and knows */
+	uint64_t tick_ns;     /* when the next tick is due */
+	uint64_t unserved_ns; /* since when no server serves; 0: one does */
+
+	/* What the manager hears all the time. */
+	char said[256];		   /* the last status line */
+	uint64_t said_ns;	   /* ... and when it was sent */
+	uint64_t watchdog_ns;	   /* how often it wants to hear of us; 0: not at all */
+	uint64_t next_watchdog_ns; /* when it is to hear the next time */
 
 	/* What is to be done. */
 	bool stop, upgrade; /* somebody sent a signal */
@@ -76,24 +89,44 @@ static int forget_fd(void *arg, const char *name, int *fd)
 	return 0;
 }
 
-static void status_line(const struct supervisor *s)
+static void print_status(const struct supervisor *s, char *text, size_t size)
 {
 	double stored = (double)(atomic_load(&s->status->pages_stored) << UZ_PAGE_SHIFT);
 	double compressed = (double)atomic_load(&s->status->compr_bytes);
 	double used = (double)atomic_load(&s->status->mem_used);
 
 	if (respawn_struggles(&s->servers))
-		notify("STATUS=%s is hardly served: the last %u servers died before they had "
-		       "answered a request; trying again",
-		       s->config->name, s->servers.futile);
+		snprintf(text, size,
+			 "%s is hardly served: the last %u servers died before they had answered a "
+			 "request; trying again",
+			 s->config->name, s->servers.futile);
 	else if (s->refused)
-		notify("STATUS=%s can't stop yet, and serves on: still in use (%s)",
-		       s->config->name, strerror(-s->refused));
+		snprintf(text, size, "%s can't stop yet, and serves on: still in use (%s)",
+			 s->config->name, strerror(-s->refused));
+	else if (s->servers.failed_spares)
+		snprintf(text, size,
+			 "%s is served, but no server can stand by (it %s); trying again",
+			 s->config->name, s->servers.why);
 	else
-		notify("STATUS=%s: %.1f MiB stored, %.1f MiB compressed, %.1f MiB used, ratio "
-		       "%.2f, %u restarts",
-		       s->config->name, stored / 0x1p20, compressed / 0x1p20, used / 0x1p20,
-		       used > 0 ? stored / used : 0, s->state->restarts);
+		snprintf(text, size,
+			 "%s: %.1f MiB stored, %.1f MiB compressed, %.1f MiB used, ratio %.2f, %u "
+			 "restarts",
+			 s->config->name, stored / 0x1p20, compressed / 0x1p20, used / 0x1p20,
+			 used > 0 ? stored / used : 0, s->state->restarts);
+}
+
+/* Each line wakes the manager and those that listen to it: only what is new, and not too often. */
+static void send_status(struct supervisor *s, uint64_t now)
+{
+	char text[sizeof(s->said)];
+
+	if (s->said_ns && now - s->said_ns < STATUS_NS)
+		return;
+	print_status(s, text, sizeof(text));
+	if (strcmp(text, s->said) != 0 && notify("STATUS=%s", text)) {
+		memcpy(s->said, text, sizeof(s->said));
+		s->said_ns = now;
+	}
 }
 
 /* From the first that the manager was too busy to take. */
@@ -107,12 +140,14 @@ static void store_fds(struct supervisor *s)
 
 static void tell_manager(struct supervisor *s)
 {
+	uint64_t now = now_ns();
+
 	store_fds(s);
 	if (!s->told)
 		s->told = notify("READY=1");
-	status_line(s);
-	if (s->watchdog)
-		notify("WATCHDOG=1");
+	send_status(s, now);
+	if (s->watchdog_ns && now >= s->next_watchdog_ns && notify("WATCHDOG=1"))
+		s->next_watchdog_ns = now + s->watchdog_ns / 3;
 }
 
 /* --- events --- */
@@ -123,7 +158,8 @@ static void server_died(struct supervisor *s)
 {
 	pid_t pid;
 
-	/* The kernel has the next one ask again. */
+	log_hold(true);
+	/* The kernel resends the pending control write to the next server, which asks us again. */
 	if (s->asker == s->servers.server.socket)
 		s->asked = REQUEST_NONE;
 	respawn_reap_server(&s->servers);
@@ -143,7 +179,9 @@ static void read_request(struct supervisor *s, struct server_process *from)
 
 	if (recv(from->socket, &request, sizeof(request), MSG_DONTWAIT) != sizeof(request))
 		return;
-	if (request == REQUEST_READY) {
+	if (request == REQUEST_STANDS_BY) {
+		respawn_stands_by(&s->servers, from);
+	} else if (request == REQUEST_READY) {
 		from->ready = s->state->served = true;
 		s->state->no_resend = atomic_load(&s->status->no_resend);
 	} else {
@@ -164,11 +202,29 @@ static void read_signals(struct supervisor *s)
 	}
 }
 
+/* Whether the device has been served, is to be, and is not at the moment, and since not too long
+ * ago. */
+static bool is_silent(struct supervisor *s, uint64_t now)
+{
+	const struct respawn *r = &s->servers;
+
+	if (!s->state->served || !r->wanted || (r->server.ready && !r->server.told_ns)) {
+		s->unserved_ns = 0;
+		return false;
+	}
+	if (!s->unserved_ns)
+		s->unserved_ns = now;
+	return now - s->unserved_ns < SILENCE_NS;
+}
+
 static void tick(struct supervisor *s)
 {
 	uint64_t now = now_ns();
+	bool silent;
 
 	respawn_tick(&s->servers);
+	silent = is_silent(s, now);
+	log_hold(silent);
 	if (s->state->ublk >= 0)
 		ublk_device_tick(&s->ublk, s->servers.server.socket);
 	if (now < s->tick_ns)
@@ -176,8 +232,34 @@ static void tick(struct supervisor *s)
 	s->tick_ns = now + TICK_MS * UINT64_C(1000000);
 	if (s->retry_ns && now >= s->retry_ns)
 		s->stop = true;
-	if (s->serving)
+	if (s->serving && !silent)
 		tell_manager(s);
+}
+
+/* A server's death, or what it says. */
+static void handle_servers(struct supervisor *s, const struct pollfd fds[2 * SERVERS_MAX])
+{
+	const struct pollfd *deaths = fds, *sockets = fds + SERVERS_MAX;
+	struct respawn *r = &s->servers;
+
+	/* Deaths first, and alone: they change whose sockets these are. The last in the queue
+	 * first: one that is dead must not be taken for the next. */
+	for (unsigned i = SPARES; i-- > 0;) {
+		if (deaths[1 + i].revents) {
+			respawn_reap_spare(r, i);
+			return;
+		}
+	}
+	if (deaths[0].revents) {
+		server_died(s);
+		return;
+	}
+	if (sockets[0].revents)
+		read_request(s, &r->server);
+	for (unsigned i = 0; i < SPARES; i++) {
+		if (sockets[1 + i].revents)
+			read_request(s, &r->spares[i]);
+	}
 }
 
 /* Handle events, for at most a tick. True: child, a pidfd or -1, has ended. */
@@ -185,26 +267,21 @@ static bool handle_events(struct supervisor *s, int child)
 {
 	struct respawn *r = &s->servers;
 	int timeout = respawn_timeout(r, TICK_MS);
-	struct pollfd fds[] = {
-		{s->signals, POLLIN, 0},       {child, POLLIN, 0},
-		{r->server.pidfd, POLLIN, 0},  {r->spare.pidfd, POLLIN, 0},
-		{r->server.socket, POLLIN, 0}, {r->spare.socket, POLLIN, 0},
-	};
+	struct pollfd fds[2 + 2 * SERVERS_MAX] = {{s->signals, POLLIN, 0}, {child, POLLIN, 0}};
+	struct pollfd *servers = fds + 2;
 
+	for (unsigned i = 0; i < SERVERS_MAX; i++) {
+		const struct server_process *p = i ? &r->spares[i - 1] : &r->server;
+
+		servers[i] = (struct pollfd){p->pidfd, POLLIN, 0};
+		servers[SERVERS_MAX + i] = (struct pollfd){p->socket, POLLIN, 0};
+	}
 	if (s->state->ublk >= 0)
 		timeout = ublk_device_timeout(&s->ublk, timeout);
-	poll(fds, 6, timeout);
+	poll(fds, 2 + 2 * SERVERS_MAX, timeout);
 	if (fds[0].revents)
 		read_signals(s);
-	/* Deaths first, and alone: they change whose sockets these are. */
-	if (fds[3].revents)
-		respawn_reap_spare(r);
-	else if (fds[2].revents)
-		server_died(s);
-	else if (fds[4].revents)
-		read_request(s, &r->server);
-	else if (fds[5].revents)
-		read_request(s, &r->spare);
+	handle_servers(s, servers);
 	tick(s);
 	return fds[1].revents != 0;
 }
@@ -237,6 +314,7 @@ static void become_child(pid_t supervisor)
 	if (getppid() != supervisor)
 		_exit(EXIT_FAILURE);
 	process_unhurry();
+	log_forget();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -299,7 +377,8 @@ static int prepare(struct supervisor *s)
 		err = jail_init(&s->jail);
 	if (err)
 		return fail("can't start", err);
-	s->watchdog = sd_watchdog_enabled(0, NULL) > 0;
+	if (sd_watchdog_enabled(0, &s->watchdog_ns) > 0)
+		s->watchdog_ns *= 1000; /* it has microseconds */
 	respawn_init(&s->servers, s->config, s->state, s->status, &s->jail,
 		     latency_open(s->config->latency_hold));
 	err = process_lock_memory();
@@ -307,13 +386,12 @@ static int prepare(struct supervisor *s)
 		   : 0;
 }
 
-/* Have a server, and wait until it serves. */
+/* Have a server, if there is none, and wait until it serves. */
 static int start_server(struct supervisor *s)
 {
 	s->servers.wanted = true;
-	do
+	while (!s->servers.server.ready && s->servers.wanted)
 		handle_events(s, -1);
-	while (!s->servers.server.ready && s->servers.wanted);
 	return s->servers.wanted ? 0 : -ECHILD; /* it has said why */
 }
 
@@ -379,8 +457,8 @@ static int start_device(struct supervisor *s)
 
 /* --- stop --- */
 
-/* Who wrote to the control file hears how it went. If his server has died the next one asks again.
- */
+/* The process that wrote to the control file hears how it went. If its server has died, the next
+ * server asks again. */
 static void answer(struct supervisor *s, int err)
 {
 	if (s->asked != REQUEST_NONE &&
@@ -430,56 +508,77 @@ static int stop_device(struct supervisor *s)
 	return err;
 }
 
-/* The spare first, lest it goes on. */
+/* Handle events while the server is about to end. It waits for an answer to what it has asked, and
+ * we wait for its end. */
+static void await_change(struct supervisor *s)
+{
+	handle_events(s, -1);
+	answer(s, -EAGAIN);
+}
+
+/* The spares first: the server's end is their beginning. */
 static void end_servers(struct supervisor *s)
 {
-	while (s->servers.spare.pid || s->servers.server.pid) {
-		bool spare = s->servers.spare.pid != 0;
-
+	while (!respawn_ended(&s->servers)) {
 		respawn_end(&s->servers);
-		while (spare ? s->servers.spare.pid : s->servers.server.pid) {
-			handle_events(s, -1);
-			answer(s, -EAGAIN); /* it waits for that, and we for it */
-		}
+		await_change(s);
 	}
 }
 
 /* --- upgrade --- */
 
-static int check_upgrade(struct supervisor *s)
+/* Have a server of the new binary stand by. Everything that can go wrong with it goes wrong here,
+ * where nothing has changed yet. */
+static int prepare_upgrade(struct supervisor *s)
 {
-	pid_t supervisor = getpid(), pid = fork();
+	struct respawn *r = &s->servers;
 
-	if (pid == 0) {
-		become_child(supervisor);
-		_exit(-handover_exec_check(s->launch, s->state) & 0xff);
-	}
-	return pid < 0 ? -errno : await_child(s, pid);
+	respawn_upgrade(r, s->launch);
+	while (!respawn_upgradable(r) && !r->failed_spares && !r->lost && !s->stop)
+		handle_events(s, -1);
+	if (respawn_upgradable(r))
+		return 0;
+	if (r->failed_spares)
+		log_error("not upgrading: the server of the new uzramd %s; serving on", r->why);
+	respawn_call_off(r);
+	return -EPROTO;
 }
 
 static void upgrade(struct supervisor *s)
 {
-	int err = check_upgrade(s);
+	int err = prepare_upgrade(s);
 
 	s->upgrade = false;
-	answer_to(s, REQUEST_UPGRADE, err ? -EPROTO : 0);
-	if (err) {
-		log_error("not upgrading: the new uzramd can't go on from here; serving on");
+	answer_to(s, REQUEST_UPGRADE, err);
+	if (err)
 		return;
-	}
-	/* The next supervisor knows of the server that serves, but not of one that prepares for
-	 * it. */
-	respawn_end_spare(&s->servers);
-	while (s->servers.spare.pid)
-		handle_events(s, -1);
 	answer(s, -EAGAIN);
-	if (s->servers.server.ready && !s->stop)
-		handover_exec(s->launch, s->state);
-	s->servers.alone = false;
+	s->state->upgraded = s->servers.spares[0].pid;
+	handover_exec(s->launch, s->state);
+	s->state->upgraded = 0;
+	respawn_call_off(&s->servers);
 }
 
-/* This process is what another supervisor has become, or was replaced by. Its server ends when it
- * has answered what it has begun, and one of ours goes on. */
+/* Go through with an upgrade: the server of the new binary stands by, and is to serve. */
+static int finish_upgrade(struct supervisor *s)
+{
+	struct respawn *r = &s->servers;
+
+	while (!r->lost && !r->failed_spares && (respawn_renews(r) || !r->server.ready))
+		await_change(s);
+	if (respawn_renews(r)) {
+		log_error("the server of the new uzramd %s: the old one serves on", r->why);
+		respawn_call_off(r);
+		return 0;
+	}
+	s->state->upgrades++;
+	log_notice("%s is served by uzramd " UZ_VERSION " now", s->config->name);
+	return 0;
+}
+
+/* This process is what another supervisor has become, or was replaced by. The old servers serve on
+ * until new ones stand by (respawn.h): where the last supervisor crashed that happens while this
+ * one does everything else. */
 static int take_over(struct supervisor *s)
 {
 	bool crashed = s->state->supervisor != getpid();
@@ -494,17 +593,13 @@ static int take_over(struct supervisor *s)
 		if (err)
 			return err;
 	}
-	end_servers(s);
 	err = start_server(s);
 	if (s->servers.lost)
 		return 0; /* serve() knows what to do */
 	if (err)
 		return err;
-	if (!crashed) {
-		s->state->upgrades++;
-		log_notice("%s is served by uzramd " UZ_VERSION " now", s->config->name);
-		return 0;
-	}
+	if (!crashed)
+		return finish_upgrade(s);
 	log_error("the supervisor of %s had died; this one goes on, nothing is lost",
 		  s->config->name);
 	return run_child(s, device_attach); /* which it may have been about to */
@@ -515,6 +610,9 @@ static int take_over(struct supervisor *s)
 /* Do what is to be done. True: that was the end. */
 static bool act(struct supervisor *s)
 {
+	/* A server that is to end waits for the answer, and we for its end. */
+	if (respawn_changes(&s->servers))
+		answer(s, -EAGAIN);
 	if (s->stop || s->asked == REQUEST_STOP)
 		return stop_device(s) == 0;
 	if (s->upgrade || s->asked == REQUEST_UPGRADE)

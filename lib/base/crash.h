@@ -30,6 +30,8 @@
 
 /* The daemon's. */
 #define UZ_CRASH_POINTS_DAEMON(X)                                                                  \
+	X(TAKE_OVER,                                                                               \
+	  "take-over") /* the server is to serve, and another one stands by behind it */           \
 	X(INIT_REPLAYED, "init-replayed")                                                          \
 	X(RESEND_BEFORE, "resend-before")                                                          \
 	X(RESEND_AFTER, "resend-after")                                                            \
@@ -62,6 +64,13 @@ void uz_crash_pass(enum uz_crash_point point);
 
 #define UZ_CRASH(point) uz_crash_pass(UZ_CRASH_##point)
 
+/* A pass only counts while condition holds, which is not even looked at in any other build. */
+#define UZ_CRASH_WHILE(condition, point)                                                           \
+	do {                                                                                       \
+		if (condition)                                                                     \
+			UZ_CRASH(point);                                                           \
+	} while (0)
+
 #else
 
 static inline int uz_crash_arm(void)
@@ -72,6 +81,7 @@ static inline int uz_crash_arm(void)
 #define UZ_CRASH(point)                                                                            \
 	do {                                                                                       \
 	} while (0)
+#define UZ_CRASH_WHILE(condition, point) UZ_CRASH(point)
 
 #endif
 #endif

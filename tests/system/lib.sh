@@ -129,6 +129,15 @@ assert_no_errors() {
 # The processes that serve NAME, and stand by to.
 server_pids() { cat "/proc/$(daemon_pid "$1")/task/$(daemon_pid "$1")/children"; }
 
+# Two servers stand by, with all they need: each waits for a lock.
+stand_by() {
+    local pid waiting=0
+    for pid in $(server_pids "$1"); do
+        ! grep -q -- "-> POSIX  ADVISORY  WRITE $pid " /proc/locks || waiting=$((waiting + 1))
+    done
+    ((waiting == 2))
+}
+
 # The one that serves: it is the older one.
 server_pid() { server_pids "$1" | cut -d ' ' -f 1; }
 

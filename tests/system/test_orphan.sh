@@ -22,8 +22,7 @@ size = "64M"
 enabled = false
 EOT
 supervisor=$(daemon_pid "$DEV")
-has_spare() { [[ $(server_pids "$DEV") == *" "*" " ]]; }
-wait_for 5 has_spare || fail "nobody stands by"
+wait_for 20 stand_by "$DEV" || fail "nobody stands by"
 read -ra servers <<<"$(server_pids "$DEV")"
 write_page 5
 kill -KILL "$supervisor"
@@ -31,14 +30,16 @@ wait_for 5 grep -q 'supervisor.*has died' "$T/$DEV/log" || fail "the server does
 say "$(tail -n 1 "$T/$DEV/log")"
 read_page 5 || fail "the server does not serve on"
 write_page 6
-kill -KILL "${servers[0]}" # even now there is another one
-read_page 6 || fail "the other one does not go on"
+for server in "${servers[@]:0:2}"; do # even now there are others
+    kill -KILL "$server"
+    read_page 6 || fail "the next one does not go on"
+done
 ! timeout 20 "$UZRAMD" --config "$T/$DEV/config.toml" 2>"$T/second" || fail "a second daemon took the name"
 grep -q "$DEV already" "$T/second" || fail "unclear: $(cat "$T/second")"
 # What uzramd(8) advises: take everything away by hand, and the server ends.
 losetup -d "$(readlink "/dev/uzram/$DEV")"
 umount "/run/uzram/$DEV"
-wait_for 5 ended "${servers[1]}" || fail "a server still runs with nothing to serve"
+wait_for 20 ended "${servers[2]}" || fail "a server still runs with nothing to serve"
 rm "$T/$DEV/pid" "/dev/uzram/$DEV"
 rmdir /dev/uzram 2>/dev/null || :
 
@@ -52,6 +53,7 @@ main_pid() { sed -n 's/^main //p' "$T/$DEV/manager" | tail -n 1; }
 has_new_main() { [[ $(main_pid) != "$1" ]] && timeout 1 grep -q "$(main_pid)" "/run/uzram/$DEV/pid" 2>/dev/null; }
 wait_for 20 grep -q READY "$T/$DEV/manager" || fail "not ready"
 main_pid >"$T/$DEV/pid" # for the clean-up
+wait_for 20 stand_by "$DEV" || fail "nobody stands by"
 wait_for 5 grep -q 'stored fuse' "$T/$DEV/manager" || fail "no descriptors stored"
 sleep 1.2 # the last of them may go with the next tick
 for victims in supervisor both supervisor both; do
@@ -60,12 +62,10 @@ for victims in supervisor both supervisor both; do
     [[ $victims != both ]] || touch "$T/once"
     write_page 7
     before=$(main_pid)
+    read -ra servers <<<"$(cat "/proc/$before/task/$before/children")"
     case $victims in
     supervisor) kill -KILL "$before" ;;
-    both)
-        read -ra servers <<<"$(cat "/proc/$before/task/$before/children")"
-        kill -KILL "${servers[@]}" "$before"
-        ;;
+    both) kill -KILL "${servers[@]}" "$before" ;;
     esac
     read_page 7 || fail "lost a page with $victims"
     wait_for 10 has_new_main "$before" || fail "no new supervisor"
@@ -74,6 +74,13 @@ for victims in supervisor both supervisor both; do
     if ! read_page 7 || ! read_page 8; then
         fail "lost a page after $victims"
     fi
+    # The servers of the dead supervisor serve until those of the new one stand by.
+    for server in "${servers[@]}"; do
+        wait_for 30 ended "$server" || fail "a server of the dead supervisor lives on"
+    done
+    write_page 9
+    read_page 9 || fail "the new servers do not serve after $victims"
+    wait_for 20 stand_by "$DEV" || fail "nobody stands by after $victims"
     say "$victims killed: $(grep 'goes on' "$T/$DEV/log" | tail -n 1)"
 done
 assert_no_errors "$DEV"

@@ -63,10 +63,13 @@ length=$(</proc/sys/net/unix/max_dgram_qlen)
 at_exit "echo $length >/proc/sys/net/unix/max_dgram_qlen"
 echo 1 >/proc/sys/net/unix/max_dgram_qlen
 "$PYTHON" -c "import socket, sys, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(sys.argv[1])
-time.sleep(30)" "$T/$DEV/notify" &
+c = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); c.setblocking(False)
+try:
+    while True: c.sendto(b'X=1', sys.argv[1])
+except BlockingIOError: print('full', flush=True)
+time.sleep(30)" "$T/$DEV/notify" >"$T/manager" &
 manager=$!
-wait_for 5 test -S "$T/$DEV/notify"
-sleep 3.5 # its queue is full after two messages, of which there is one a second
+wait_for 5 grep -q full "$T/manager" || fail "the manager's queue is not full"
 kill -KILL "$(server_pid "$DEV")"
 answers 5 || fail "the supervisor waits for its manager"
 stop_daemon "$DEV"
@@ -99,7 +102,12 @@ server=$(server_pid "$DEV")
 kill -STOP "$server"
 ! timeout 10 dd if="/dev/uzram/$DEV" of=/dev/null bs=4k count=1 iflag=direct status=none 2>"$T/dd" &
 reader=$!
-sleep 0.5
+is_read() {
+    local reads
+    read -r reads _ <"/sys/block/$(basename "$(readlink "/dev/uzram/$DEV")")/inflight"
+    ((reads))
+}
+wait_for 10 is_read || fail "there is no reader"
 kill -KILL "$server"
 wait_for 10 ended $reader || fail "a request hangs"
 say "the reader: $(cat "$T/dd")"

@@ -58,15 +58,14 @@ press_until() {
     done
 }
 
-# Threads of ours in process $1.
-threads() { cat "/proc/$1/task"/*/comm 2>/dev/null | grep -c '^uz-'; }
-
-# Whether the other one has all it needs to go on. (Where a server dies before, the next one must have memory that there
-# may not be while nobody serves the swap.)
-stands_by() {
-    # shellcheck disable=SC2046 # a list
-    set -- $(children $supervisor)
-    [ $# -ge 2 ] && [ "$(threads "$1")" = "$(threads "$2")" ]
+# Whether $1 others have all they need to go on: each waits for a lock. (Where a server dies while none has, the next one
+# must have memory that there may not be while nobody serves the swap.)
+stand_by() {
+    waiting=0
+    for pid in $(children $supervisor); do
+        ! grep -q -- "-> POSIX  ADVISORY  WRITE $pid " /proc/locks || waiting=$((waiting + 1))
+    done
+    [ $waiting -ge "$1" ]
 }
 
 # Kill the server every second while process $1 runs, if another one stands by.
@@ -75,9 +74,9 @@ kill_during() {
     killed=
     while kill -0 "$1" 2>/dev/null; do
         sleep 1
-        server=$(children $supervisor | cut -d' ' -f1) # the older one serves, the other stands by
+        server=$(children $supervisor | cut -d' ' -f1) # the oldest serves, the others stand by
         # There may be none yet, or still the one that is dead.
-        if [ -n "$server" ] && [ "$server" != "$killed" ] && stands_by; then
+        if [ -n "$server" ] && [ "$server" != "$killed" ] && stand_by 1; then
             kill -KILL "$server"
             killed=$server
             kills=$((kills + 1))
@@ -95,7 +94,7 @@ check_log() {
 }
 
 start_daemon
-until stands_by; do usleep 50000; done
+until stand_by 2; do usleep 50000; done
 check_processes
 say "$MIB MiB, for at least $PRESSURE s"
 press_until $(($(seconds) + PRESSURE)) &
