@@ -91,6 +91,12 @@ static void remove_spare(struct respawn *r, unsigned i)
 
 /* --- start --- */
 
+/* Whether to tell of a failure, n of which in a row came before it. */
+static bool is_worth_a_line(unsigned n)
+{
+	return (n & (n + 1)) == 0;
+}
+
 __attribute__((noreturn)) static void be_server(struct respawn *r, int socket)
 {
 	struct server_config config = {
@@ -153,14 +159,17 @@ static void start_server(struct respawn *r)
 
 	atomic_store(&r->status->serving_ns, 0);
 	err = start(r, false, &r->server);
-	if (err) {
-		log_error("can't start a server: %s; trying again", strerror(-err));
-		r->next_ns = now_ns() + DELAY_MIN;
-	}
 	note(r);
+	if (!err) {
+		r->failed_servers = 0;
+		return;
+	}
+	r->next_ns = now_ns() + DELAY_MIN;
+	if (is_worth_a_line(r->failed_servers++))
+		log_error("can't start a server: %s; trying again", strerror(-err));
 }
 
-/* Tries come more and more slowly, and only some of them are worth a line. */
+/* Tries come more and more slowly. */
 static void spare_failed(struct respawn *r, const char *how)
 {
 	unsigned n = r->failed_spares++;
@@ -168,7 +177,7 @@ static void spare_failed(struct respawn *r, const char *how)
 	snprintf(r->why, sizeof(r->why), "%s", how);
 	r->spare_ns = now_ns() +
 		      (SPARE_DELAY_MIN << (n < SPARE_DELAY_DOUBLINGS ? n : SPARE_DELAY_DOUBLINGS));
-	if (!r->upgrade && (n & (n + 1)) == 0)
+	if (!r->upgrade && is_worth_a_line(n))
 		log_warning("a server that was to stand by %s; trying again", how);
 }
 
@@ -214,11 +223,28 @@ static int socket_to(const struct state *state, pid_t pid)
 	return -1;
 }
 
+/* Without a descriptor the death of a server would go unnoticed; and it is served meanwhile: so
+ * this waits for the memory that one takes. -1: there is no such process. */
+static int watch(pid_t pid)
+{
+	const struct timespec pause = {.tv_nsec = (long)DELAY_MIN};
+	unsigned failed = 0;
+	int fd;
+
+	while ((fd = pidfd_open(pid, 0)) < 0 && errno != ESRCH && errno != EINVAL) {
+		if (is_worth_a_line(failed++))
+			log_error("can't watch the server %d: %s; trying again", (int)pid,
+				  strerror(errno));
+		nanosleep(&pause, NULL);
+	}
+	return fd;
+}
+
 static struct server_process adopt(struct respawn *r, enum shared_lock lock)
 {
 	pid_t pid = shared_lock_owner(r->state->status_fd, lock);
 	struct server_process p = none;
-	int pidfd = pid ? pidfd_open(pid, 0) : -1;
+	int pidfd = pid ? watch(pid) : -1;
 
 	if (pidfd < 0)
 		return none;

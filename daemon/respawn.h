@@ -54,8 +54,9 @@ struct respawn {
 	/* The binary to take stand-bys from, in the place of this one: it is to become the
 	 * supervisor's when one of them stands by. NULL: no upgrade is being prepared. */
 	const struct launch *upgrade;
-	unsigned failed_spares; /* in a row: could not be started, or died before they stood by */
-	char why[64];		/* ... how the last of them ended */
+	unsigned failed_servers; /* in a row: could not be started */
+	unsigned failed_spares;	 /* in a row: that neither, or died before they stood by */
+	char why[64];		 /* ... how the last of them ended */
 
 	uint64_t answerers;    /* status->answerers when the last one died */
 	unsigned futile;       /* servers in a row that died without having answered a request */

@@ -69,8 +69,10 @@ static int open_control(struct ublk_device *u, struct state *state)
 
 	*u = (struct ublk_device){.state = state};
 	err = ublk_control_open(&u->control);
-	state->ublk_encoded = !err && u->control.encoded;
-	return err ? fail("can't use /dev/ublk-control (is the module ublk_drv loaded?)", err) : 0;
+	if (err)
+		return fail("can't use /dev/ublk-control (is the module ublk_drv loaded?)", err);
+	state->ublk_encoded = u->control.encoded;
+	return 0;
 }
 
 int ublk_device_new(struct ublk_device *u, struct state *state)
@@ -89,8 +91,12 @@ int ublk_device_new(struct ublk_device *u, struct state *state)
 
 int ublk_device_adopt(struct ublk_device *u, struct state *state, bool served)
 {
-	int err = open_control(u, state);
+	const struct timespec pause = {.tv_sec = 1};
+	int err;
 
+	/* The device is served meanwhile. */
+	while ((err = open_control(u, state)) == -ENOMEM || err == -EAGAIN)
+		nanosleep(&pause, NULL);
 	u->used = true; /* for all we know */
 	u->given = served;
 	return err;
