@@ -20,7 +20,7 @@ UZRAMD=$BUILD/tests/system/uzramd_hooks
 declare -A passes=(
     [write-copied]=500 [write-published]=500 [slot-locked]=200 [detached]=500 [pushed]=500 [push-full]=3
     [drain-run]=100 [compact-copied]=30 [compact-published]=30 [trim-submitted]=2 [trim-end]=2 [refill-populated]=10
-    [recover-claim]=60000 [recover-restored]=2 [init-replayed]=3 [resend-before]=2 [resend-after]=2
+    [recover-claim]=60000 [recover-restored]=2 [take-over]=1 [init-replayed]=3 [resend-before]=2 [resend-after]=2
     [reply-before]=300 [reply-after]=300)
 points=("$@")
 ((${#points[@]})) || mapfile -t points < <(sed -n 's/.*X([A-Z_]*, "\([a-z-]*\)").*/\1/p' "$HERE/../../lib/base/crash.h" |
@@ -47,6 +47,7 @@ EOT
     deadline=$(($(now_ms) + seconds * 1000))
     while (($(now_ms) < deadline)); do
         case $point in
+        take-over) ! stand_by "$DEV" || kill -KILL "$(server_pid "$DEV")" 2>/dev/null || : ;;
         recover-* | init-* | resend-*) kill -KILL "$(server_pid "$DEV")" 2>/dev/null || : ;;
         compact-*) timeout 20 "$BUILD/daemon/uzramctl" compact "$DEV" ;;
         esac
