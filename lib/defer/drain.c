@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The drain thread. Everything it waits for comes through its ring: a wake-up (a read of an
- * eventfd), the ageing timer (the time-out of the wait itself), and the completion of punches that
- * give memory back to the kernel.
+ * The drain thread. It waits for three things: a wake-up by a producer; the ageing timer; and the
+ * completion of punches, which give memory back to the kernel by way of a ring. Producers and the
+ * ring both signal one eventfd, and the timer is the time-out of the ppoll(2) on it.
  *
- * No seccomp filter sees what a ring does; so ours can do these two things, for good, and
- * io_uring_enter(2) is all it needs once it is made.
+ * The thread never sleeps in io_uring_enter(2): the kernel counts a thread that does as waiting for
+ * I/O, and an idle machine would show one CPU in I/O wait and full I/O pressure. (Linux 6.15 has a
+ * flag against that; this works on every kernel.)
+ *
+ * No seccomp filter sees what a ring does; so ours can punch holes and nothing else, for good.
  */
 #include "defer/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -22,8 +26,6 @@
 #include "base/futex.h"
 #include "base/ring.h"
 #include "base/thread.h"
-
-#define USER_DATA_WAKE UINT64_MAX /* else: the number of a trim */
 
 /* --- draining --- */
 
@@ -122,8 +124,7 @@ static bool submit_trims(struct uz_defer *d)
 	if (!count)
 		d->trim_at = 0;
 	for (unsigned i = 0, slot = 0; i < count; i++, slot++) {
-		struct io_uring_sqe *sqe =
-			io_uring_get_sqe(&d->ring); /* the queue holds TRIMS_MAX and the wake-up */
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&d->ring); /* it holds TRIMS_MAX */
 		uint64_t off, len;
 
 		while (d->trim_busy[slot])
@@ -144,15 +145,12 @@ static bool submit_trims(struct uz_defer *d)
 	return count > 0;
 }
 
-/* --- the ring --- */
-
-static void arm_wake(struct uz_defer *d)
+/* The kernel refuses a punch when it has no memory for the request; it is offered once more in each
+ * round. */
+static void submit_again(struct uz_defer *d)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&d->ring);
-
-	io_uring_prep_read(sqe, d->wake_fd, &d->wake_count, sizeof(d->wake_count), 0);
-	io_uring_sqe_set_data64(sqe, USER_DATA_WAKE);
-	d->wake_armed = true;
+	if (io_uring_sq_ready(&d->ring))
+		io_uring_submit(&d->ring);
 }
 
 static void reap(struct uz_defer *d)
@@ -162,37 +160,34 @@ static void reap(struct uz_defer *d)
 
 	io_uring_for_each_cqe(&d->ring, head, cqe)
 	{
-		uint64_t data = io_uring_cqe_get_data64(cqe);
+		uint64_t slot = io_uring_cqe_get_data64(cqe);
 
 		seen++;
-		if (data == USER_DATA_WAKE) {
-			d->wake_armed = false;
-			continue;
-		}
-		uz_arena_trim_end(d->config.arena, &d->trims[data], cqe->res == 0);
+		uz_arena_trim_end(d->config.arena, &d->trims[slot], cqe->res == 0);
 		UZ_CRASH(TRIM_END);
-		d->trim_busy[data] = false;
+		d->trim_busy[slot] = false;
 		d->ntrims--;
 	}
 	io_uring_cq_advance(&d->ring, seen);
 }
 
-/* Submit what is prepared and sleep until something completes or the deadline (0: none) passes. */
-static void wait_ring(struct uz_defer *d, uint64_t deadline)
+/* --- sleeping --- */
+
+/* Sleep until the eventfd is signalled or the deadline (0: none) passes; it may be shorter. The
+ * caller looks at everything afterwards: what is signalled later makes the next call return. */
+static void wait_for_signal(struct uz_defer *d, uint64_t deadline)
 {
-	struct __kernel_timespec ts = {0}, *timeout = NULL;
-	struct io_uring_cqe *cqe;
+	struct pollfd fd = {.fd = d->wake_fd, .events = POLLIN};
+	struct timespec left = {0};
+	uint64_t count;
 
 	if (deadline) {
 		uint64_t now = uz_now_ns();
-		uint64_t left = deadline > now ? deadline - now : 0;
 
-		ts.tv_sec = (int64_t)(left / UZ_NSEC_PER_SEC);
-		ts.tv_nsec = (long long)(left % UZ_NSEC_PER_SEC);
-		timeout = &ts;
+		left = uz_timespec(deadline > now ? deadline - now : 0);
 	}
-	/* -ETIME and -EINTR are as good as a completion. */
-	io_uring_submit_and_wait_timeout(&d->ring, &cqe, 1, timeout, NULL);
+	if (ppoll(&fd, 1, deadline ? &left : NULL, NULL) == 1)
+		(void)!read(d->wake_fd, &count, sizeof(count));
 }
 
 /* --- the thread --- */
@@ -239,7 +234,7 @@ static void go_to_sleep(struct uz_defer *d, enum drain_state state, uint64_t dea
 		pending = anything_pushed(d) || anything_pending(d);
 	}
 	if (!pending)
-		wait_ring(d, deadline);
+		wait_for_signal(d, deadline);
 	atomic_store(&d->state, DRAIN_RUNNING);
 }
 
@@ -259,8 +254,7 @@ static void *drain_main(void *arg)
 
 		stop = atomic_load(&d->stop);
 		reap(d);
-		if (!d->wake_armed)
-			arm_wake(d);
+		submit_again(d);
 		if (due || stop || flush != atomic_load(&d->flush_done)) {
 			busy = drain_all(d);
 			quiet = busy ? 0 : quiet + due;
@@ -277,8 +271,9 @@ static void *drain_main(void *arg)
 			continue; /* look again before sleeping */
 		if (stop) {
 			if (d->ntrims)
-				wait_ring(d, 0);
-		} else if (quiet >= DRAIN_LINGER && d->can_idle && !d->trim_at) {
+				wait_for_signal(d, tick);
+		} else if (quiet >= DRAIN_LINGER && d->can_idle && !d->trim_at &&
+			   !io_uring_sq_ready(&d->ring)) {
 			go_to_sleep(d, DRAIN_IDLE, 0);
 			quiet = 0;
 			tick = uz_now_ns() + age;
@@ -291,19 +286,20 @@ static void *drain_main(void *arg)
 	return NULL;
 }
 
-int uz_drain_ring_init(struct io_uring *ring)
+int uz_drain_ring_init(struct io_uring *ring, int event_fd)
 {
 	const struct io_uring_restriction allowed[] = {
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
 		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FALLOCATE},
 	};
 	unsigned workers[2] = {1, 1}; /* punches of one file wait for each other anyway */
-	int err = io_uring_queue_init(2 * TRIMS_MAX, ring, IORING_SETUP_R_DISABLED);
+	int err = io_uring_queue_init(TRIMS_MAX, ring, IORING_SETUP_R_DISABLED);
 
 	if (err)
 		return err;
 	io_uring_register_iowq_max_workers(ring, workers);
-	err = uz_ring_enable(ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
+	err = io_uring_register_eventfd(ring, event_fd);
+	if (!err)
+		err = uz_ring_enable(ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
 	if (err)
 		io_uring_queue_exit(ring);
 	return err;
@@ -317,7 +313,7 @@ int uz_drain_start(struct uz_defer *d)
 	d->wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (d->wake_fd < 0)
 		return -errno;
-	err = uz_drain_ring_init(&d->ring);
+	err = uz_drain_ring_init(&d->ring, d->wake_fd);
 	if (err)
 		goto fail_fd;
 	err = uz_thread_start(&d->thread, drain_main, d);

@@ -76,9 +76,7 @@ struct uz_defer {
 	/* The drain thread's own. */
 	pthread_t thread;
 	struct io_uring ring;
-	int wake_fd;
-	uint64_t wake_count; /* where the ring reads wake_fd to */
-	bool wake_armed;
+	int wake_fd;   /* an eventfd: producers that wake the thread, and completions, signal it */
 	bool can_idle; /* membarrier(2) works */
 	_Atomic uint64_t drained, runs;
 	struct uz_extent trims[TRIMS_MAX];
@@ -90,9 +88,10 @@ struct uz_defer {
 /* Wake the drain thread unless it runs. */
 void uz_defer_wake(struct uz_defer *d);
 
-/* Make a ring that takes no operations but those of the drain thread: reads and fallocate. Others
- * complete with -EACCES; nothing can be registered any more. 0 or -errno. */
-int uz_drain_ring_init(struct io_uring *ring);
+/* Make a ring that takes no operation but that of the drain thread, fallocate, and signals event_fd
+ * for each that completes. Others complete with -EACCES; nothing can be registered any more. 0 or
+ * -errno. */
+int uz_drain_ring_init(struct io_uring *ring, int event_fd);
 
 int uz_drain_start(struct uz_defer *d);
 void uz_drain_stop(struct uz_defer *d);

@@ -9,6 +9,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
 
 /* --- the simple things --- */
 
@@ -762,18 +763,22 @@ static int run_sqe(struct io_uring *ring, uint8_t opcode, uint8_t flags)
 
 static void test_ring_is_restricted(void **state)
 {
+	int fd = -1, event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct io_uring ring;
-	int fd = -1;
+	uint64_t signals;
 
-	assert_int_equal(uz_drain_ring_init(&ring), 0);
+	assert_int_equal(uz_drain_ring_init(&ring, event), 0);
 	for (unsigned op = 0; op < IORING_OP_LAST; op++) {
-		bool allowed = op == IORING_OP_READ || op == IORING_OP_FALLOCATE;
+		bool allowed = op == IORING_OP_FALLOCATE;
 
 		assert_int_equal(run_sqe(&ring, (uint8_t)op, 0), allowed ? -EBADF : -EACCES);
+		assert_int_equal(read(event, &signals, sizeof(signals)), sizeof(signals));
 	}
-	assert_int_equal(run_sqe(&ring, IORING_OP_READ, IOSQE_ASYNC), -EACCES);
+	assert_int_equal(run_sqe(&ring, IORING_OP_FALLOCATE, IOSQE_ASYNC), -EACCES);
 	assert_int_equal(io_uring_register_files(&ring, &fd, 1), -EACCES);
+	assert_int_equal(io_uring_unregister_eventfd(&ring), -EACCES);
 	io_uring_queue_exit(&ring);
+	close(event);
 }
 
 int main(void)
