@@ -21,9 +21,6 @@
 
 #define SECTOR_SHIFT 9
 
-/* user_data of the ring: a tag, or that helpers have finished something. */
-#define USER_DATA_WAKE UBLK_TAGS
-
 /* A helper is woken for so many pages that wait: 100 us of compression, or 50 of the contrary,
  * which is about what it takes. */
 #define PAGES_A_HELPER 12
@@ -61,13 +58,14 @@ struct front_ublk {
 	_Atomic unsigned idle;
 	sem_t more;
 
-	/* Done by helpers, with what result; and what wakes the queue thread when it sleeps in its
-	 * ring: the read of an eventfd. */
+	/* Done by helpers, with what result. */
 	_Atomic uint64_t done;
 	int32_t results[UBLK_TAGS];
-	_Atomic bool asleep;
+
+	/* The queue thread sleeps in a read of this eventfd. The ring signals it for whatever
+	 * completes, and helpers do if they find the thread asleep. */
 	int wake;
-	uint64_t woken;
+	_Atomic bool asleep;
 
 	atomic_bool stop;
 	unsigned nthreads;
@@ -246,14 +244,6 @@ static struct io_uring_sqe *put_command(struct front_ublk *f, unsigned command, 
 	return sqe;
 }
 
-static void await_wake(struct front_ublk *f)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&f->ring);
-
-	io_uring_prep_read(sqe, f->wake, &f->woken, sizeof(f->woken), 0);
-	sqe->user_data = USER_DATA_WAKE;
-}
-
 /* What the kernel has for us; returns the tags of new requests. */
 static uint64_t harvest(struct front_ublk *f)
 {
@@ -266,9 +256,7 @@ static uint64_t harvest(struct front_ublk *f)
 		uint64_t tag = cqe->user_data;
 
 		n++;
-		if (tag == USER_DATA_WAKE)
-			await_wake(f);
-		else if (cqe->res == UBLK_IO_RES_OK)
+		if (cqe->res == UBLK_IO_RES_OK)
 			tags |= UINT64_C(1) << tag;
 		else
 			f->fetched &= ~(UINT64_C(1) << tag); /* UBLK_IO_RES_ABORT: the end */
@@ -343,12 +331,19 @@ static void submit(struct front_ublk *f)
 	UZ_CRASH(UBLK_COMMIT_AFTER);
 }
 
-/* Nothing to do but to wait: for the kernel, for helpers, or to be interrupted. */
+/* Nothing to do but to wait: for the kernel, for helpers, or to be interrupted.
+ *
+ * Not in io_uring_enter(2): the kernel counts a thread that sleeps there as waiting for I/O, on a
+ * machine that is idle, too. The kernel hands a request over by task work, which ends the read;
+ * that puts the completion into the ring and signals the eventfd, and then the read is restarted.
+ */
 static void wait_for_more(struct front_ublk *f)
 {
+	uint64_t count;
+
 	atomic_store(&f->asleep, true);
 	if (!atomic_load(&f->done))
-		io_uring_submit_and_wait(&f->ring, 1);
+		(void)!read(f->wake, &count, sizeof(count));
 	atomic_store(&f->asleep, false);
 }
 
@@ -376,7 +371,9 @@ static void serve_queue(struct ublk_thread *t)
 		serve_own(t);
 		commit_done(f);
 		submit(f);
-		if (!io_uring_cq_ready(&f->ring))
+		/* What the kernel has not accepted, for want of memory, is offered again at once.
+		 */
+		if (!io_uring_cq_ready(&f->ring) && !io_uring_sq_ready(&f->ring))
 			wait_for_more(f);
 	}
 	atomic_store(&f->stop, true);
@@ -408,8 +405,7 @@ static int rehearse(struct front_ublk *f)
 			return err;
 		io_uring_cqe_seen(&f->ring, cqe);
 	}
-	await_wake(f);
-	return io_uring_submit(&f->ring) == 1 ? 0 : -EIO;
+	return 0;
 }
 
 /* The descriptors go where there are page tables. */
@@ -428,17 +424,19 @@ static int make_buffers(struct front_ublk *f)
 	return 0;
 }
 
-static int make_ring(struct io_uring *ring)
+/* It signals event_fd for whatever completes. */
+static int make_ring(struct io_uring *ring, int event_fd)
 {
 	const struct io_uring_restriction allowed[] = {
 		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_URING_CMD},
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
 		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_IO_HARDLINK},
 	};
 	const unsigned flags =
 		IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL;
-	int err = io_uring_queue_init(2 * UBLK_TAGS, ring, flags);
+	int err = io_uring_queue_init(UBLK_TAGS, ring, flags);
 
+	if (!err)
+		err = io_uring_register_eventfd(ring, event_fd);
 	return err ? err : uz_ring_enable(ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
 }
 
@@ -511,7 +509,7 @@ static int front_ublk_prepare(struct front_context *c, struct front **ret)
 	sem_init(&f->more, 0, 0);
 	pthread_barrier_init(&f->step, NULL, 2);
 	f->wake = eventfd(0, EFD_CLOEXEC);
-	err = f->wake < 0 ? -errno : make_ring(&f->ring);
+	err = f->wake < 0 ? -errno : make_ring(&f->ring, f->wake);
 	if (!err)
 		err = make_buffers(f);
 	for (unsigned i = 0; i < n && !err; i++)
