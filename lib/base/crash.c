@@ -5,8 +5,9 @@
 #include "base/crash.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
-#include <stdint.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,11 @@
 
 #define NOT_ARMED UZ_CRASH_COUNT
 
+/* Of a thread's passes, one in so many. A sleep is as long as many steps of other threads. */
+#define YIELD_ONE_IN 8
+#define SLEEP_ONE_IN 128
+#define SLEEP_US_MAX 100
+
 static const char *const names[UZ_CRASH_COUNT] = {
 #define X(point, name) [UZ_CRASH_##point] = name,
 	UZ_CRASH_POINTS_LIBRARY(X) UZ_CRASH_POINTS_DAEMON(X)
@@ -24,6 +30,10 @@ static const char *const names[UZ_CRASH_COUNT] = {
 
 static unsigned armed = NOT_ARMED;
 static _Atomic uint64_t passes_left;
+
+static bool yields;
+static uint64_t yield_seed;
+static _Atomic uint64_t yielders; /* threads, so far */
 
 const char *uz_crash_name(unsigned point)
 {
@@ -65,8 +75,34 @@ int uz_crash_arm(void)
 	return 0;
 }
 
+void uz_crash_yield(uint64_t seed)
+{
+	yield_seed = seed;
+	yields = true;
+}
+
+static void yield_now_and_then(void)
+{
+	static _Thread_local uint64_t random; /* xorshift64; 0: not seeded */
+
+	if (!random) {
+		uint64_t number = atomic_fetch_add(&yielders, 1);
+
+		random = XXH3_64bits_withSeed(&number, sizeof(number), yield_seed) | 1;
+	}
+	random ^= random << 13;
+	random ^= random >> 7;
+	random ^= random << 17;
+	if (random % SLEEP_ONE_IN == 0)
+		usleep((useconds_t)(random >> 32) % SLEEP_US_MAX);
+	else if (random % YIELD_ONE_IN == 0)
+		sched_yield();
+}
+
 void uz_crash_pass(enum uz_crash_point point)
 {
+	if (yields)
+		yield_now_and_then();
 	if (point == armed && atomic_fetch_sub_explicit(&passes_left, 1, memory_order_relaxed) == 1)
 		__builtin_trap();
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Crash points: in a test build (-DUZ_TEST_HOOKS), named places at which the process can be made to
- * die on the spot, to show that nothing is lost wherever that happens. In any other build nothing
- * is left of them.
+ * die on the spot, to show that nothing is lost wherever that happens; or at which threads give way
+ * to each other, to show that they may. In any other build nothing is left of them.
  *
  * UZ_CRASH=POINT:N in the environment arms one point: of its passes, counted over all threads, the
  * process does not survive one that it chooses among the first N. It dies by __builtin_trap(): that
@@ -10,6 +10,8 @@
  */
 #ifndef UZ_BASE_CRASH_H
 #define UZ_BASE_CRASH_H
+
+#include <stdint.h>
 
 /* The library's points, X(enumerator, name). */
 #define UZ_CRASH_POINTS_LIBRARY(X)                                                                 \
@@ -60,6 +62,11 @@ const char *uz_crash_name(unsigned point);
  * before it starts threads. -EINVAL: there is no such point, or N isn't a number from 1. */
 int uz_crash_arm(void);
 
+/* From now on a thread that passes a point lets others run first, now and then, and sleeps there a
+ * little more rarely: so another thread does get in between two steps. The seed
+ * decides, for each thread, at which passes. Call it before there are threads. */
+void uz_crash_yield(uint64_t seed);
+
 void uz_crash_pass(enum uz_crash_point point);
 
 #define UZ_CRASH(point) uz_crash_pass(UZ_CRASH_##point)
@@ -76,6 +83,10 @@ void uz_crash_pass(enum uz_crash_point point);
 static inline int uz_crash_arm(void)
 {
 	return 0;
+}
+
+static inline void uz_crash_yield(uint64_t seed)
+{
 }
 
 #define UZ_CRASH(point)                                                                            \

@@ -14,7 +14,14 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/crash.h"
 #include "store/internal.h"
+
+#ifdef UZ_TEST_HOOKS
+#define PROGRAM "model_hooks"
+#else
+#define PROGRAM "model"
+#endif
 
 #define STREAM_MODEL 1000 /* the random streams: threads have their own number's */
 
@@ -27,10 +34,11 @@ static struct options options = {
 
 static void print_options(FILE *f)
 {
-	fprintf(f, "%s --seed %llu --seconds %u --threads %u --algorithm %s --deferred %d\n",
-		options.crash  ? "model_hooks --crash"
-		: options.kill ? "model --kill"
-			       : "model",
+	fprintf(f, "%s%s --seed %llu --seconds %u --threads %u --algorithm %s --deferred %d\n",
+		PROGRAM,
+		options.crash  ? " --crash"
+		: options.kill ? " --kill"
+			       : "",
 		(unsigned long long)options.seed, options.seconds, options.threads,
 		uz_codec_info(options.codec)->name, options.deferred);
 }
@@ -253,6 +261,7 @@ static void model_test(const struct options *o)
 	time_t end = time(NULL) + o->seconds;
 	unsigned epochs = 0;
 
+	uz_crash_yield(o->seed);
 	rng_init(&m.rng, o->seed, STREAM_MODEL);
 	m.nslots = striped_slot(&m, STRIPED);
 	CHECK(!uz_arena_new(m.nslots * UZ_PAGE_SIZE, &m.arena), "no arena");

@@ -14,7 +14,9 @@
  * Time is divided into epochs. In an epoch the threads work while another one compacts; between
  * epochs the store is quiet, is examined through the library's inner layers, and is thrown away and
  * rebuilt from the arena (quiet.c). What a thread does depends on the seed alone, not on the time
- * it takes nor on what the others do.
+ * it takes nor on what the others do. In a test build of the library (model_hooks) threads yield to
+ * each other at the crash points, at random: the windows that these mark are short otherwise, and
+ * hardly any other thread gets to run in one.
  *
  * kill.c does it the hard way: the store's process is killed at any moment; crash.c, in a test
  * build of the library, at each interesting instruction.
