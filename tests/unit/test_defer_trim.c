@@ -14,6 +14,8 @@
 #define RESERVE	 (UINT64_C(2) << 20)
 #define UNITS	 20000
 
+#define EXTENT_MAX 1024 /* units a piece, at most; see arena/trim.c */
+
 struct trimmer {
 	struct uz_arena *arena;
 	struct uz_defer *d;
@@ -89,6 +91,20 @@ static void await_trimmed(struct trimmer *t)
 		fail_msg("%" PRIu64 " KiB are still there", surplus >> 10);
 }
 
+/* The punches so far: nothing else goes through the ring. */
+static unsigned punches(struct trimmer *t)
+{
+	await_sleep(t->d);
+	return t->d->ring.sq.sqe_tail;
+}
+
+/* Of all UNITS: full ones, and a rest of each size, since the reserve moves from size to size. */
+static void expect_few_pieces(unsigned count)
+{
+	print_message("%u pieces\n", count);
+	assert_in_range(count, UNITS / EXTENT_MAX, UNITS / EXTENT_MAX + 1 + UZ_UNIT_PAGES_MAX);
+}
+
 static void put_every(struct trimmer *t, unsigned from, unsigned step)
 {
 	for (unsigned i = from; i < UNITS; i += step)
@@ -99,32 +115,39 @@ static void test_trim(void **state)
 {
 	struct trimmer t;
 	struct uz_arena *a;
+	unsigned before;
 
 	assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
 	trimmer_init(&t, a);
-	/* In a row and while the thread looks on; then scattered, all before it can look. */
+	/* Every second one while the thread looks on; then those between, all before it can look:
+	 * these leave in large pieces, together with the others, which have no memory any more. */
 	put_every(&t, 0, 2);
 	await_trimmed(&t);
+	before = punches(&t);
 	block_drain(t.p, 1);
 	put_every(&t, 1, 2);
 	open_gate();
 	await_trimmed(&t);
+	expect_few_pieces(punches(&t) - before);
 	assert_int_equal(arena_stat(&t).used_pages, 0);
 	trimmer_done(&t);
 }
 
-/* More at once than the thread takes at a time, in as few pieces as can be. */
+/* All at once: it leaves in as few pieces as can be. */
 static void test_trim_in_a_row(void **state)
 {
 	struct trimmer t;
 	struct uz_arena *a;
+	unsigned before;
 
 	assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
 	trimmer_init(&t, a);
+	before = punches(&t);
 	block_drain(t.p, 1);
 	put_every(&t, 0, 1);
 	open_gate();
 	await_trimmed(&t);
+	expect_few_pieces(punches(&t) - before);
 	trimmer_done(&t);
 }
 
