@@ -238,12 +238,22 @@ static int read_file(const char *path, char *text, size_t max)
 	return ret;
 }
 
+/* The length of the control character at text, 0 if there is none. Those from U+0080 to U+009F take
+ * two bytes in UTF-8; some terminals obey them. */
+static size_t control_length(const char *text)
+{
+	const unsigned char *c = (const unsigned char *)text;
+
+	if (iscntrl(c[0]))
+		return 1;
+	return c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f ? 2 : 0;
+}
+
 /* What is quoted from the file must not break the line, or worse, the terminal. */
 static void make_printable(char *message)
 {
 	for (; *message; message++)
-		if (iscntrl((unsigned char)*message))
-			*message = '?';
+		memset(message, '?', control_length(message));
 }
 
 /* The work of config_load(): fills config, or message. */

@@ -21,7 +21,7 @@ enum latency_hold { LATENCY_HOLD_AUTO, LATENCY_HOLD_NEVER, LATENCY_HOLD_ALWAYS }
 
 struct config {
 	char name[32]; /* of the device: [A-Za-z0-9][A-Za-z0-9_.-]* */
-	uint64_t size; /* of the device, bytes, a multiple of UZ_PAGE_SIZE, 1 MiB..16 TiB */
+	uint64_t size; /* of the device, bytes: whole pages, 1 MiB..UZ_DISKSIZE_MAX */
 	enum frontend frontend;
 	unsigned block_size; /* logical blocks of the block device: 512 or 4096 bytes */
 	unsigned workers;    /* threads that serve requests, 1..64: the file's 0 is resolved */
