@@ -223,9 +223,12 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		read_attribute(req, attribute_of(ino), size, off);
 		return;
 	}
-	if ((uint64_t)off >= disksize)
-		size = 0;
-	else if (size > disksize - (uint64_t)off)
+	/* Behind the end of a file there is nothing, which is no error. */
+	if ((uint64_t)off >= disksize) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	if (size > disksize - (uint64_t)off)
 		size = disksize - (uint64_t)off;
 	if (size > FUSE_OPS_IO_MAX)
 		size = FUSE_OPS_IO_MAX;

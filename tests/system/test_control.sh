@@ -60,6 +60,16 @@ refused mem_used_max zero
 refused stop 0
 refused stop please
 
+# ---- the disk ends as a file does: behind it nothing is read, and that is no error ----
+
+"$PYTHON" - "$disk" <<'EOT' || fail "a read behind the end"
+import os, sys
+disk = os.open(sys.argv[1], os.O_RDONLY)
+size = os.fstat(disk).st_size
+assert [len(os.pread(disk, 4096, size + off)) for off in (-100, 0, 1, 4096, 1 << 40)] == [100, 0, 0, 0, 0]
+EOT
+[[ $(cat "$dir/io_stat") =~ ^(\ *0\ *){4}$ ]] || fail "io_stat: $(cat "$dir/io_stat")"
+
 # ---- pages stored, as four places tell it ----
 
 head -c 64M /dev/urandom >"$T/random"
