@@ -113,14 +113,19 @@ void control_finish(struct control *c)
 	pthread_join(c->jobs->thread, NULL);
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n';
+}
+
 void control_set(struct control *c, const struct attribute *a, const char *value, size_t len,
 		 void (*done)(void *arg, int err), void *arg)
 {
 	struct job job = {.attribute = a, .done = done, .arg = arg};
 
-	while (len && strchr(" \t\n", value[len - 1]))
+	while (len && is_blank(value[len - 1]))
 		len--;
-	while (len && strchr(" \t\n", value[0])) {
+	while (len && is_blank(value[0])) {
 		value++;
 		len--;
 	}

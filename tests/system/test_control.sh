@@ -57,6 +57,7 @@ for text in abc -1 12X 1.5M '1 2' 99999999999999999999; do
 done
 refused mem_used_max 1
 refused mem_used_max zero
+! { printf '0\0' >"$dir/mem_used_max"; } 2>/dev/null || fail "mem_used_max takes a zero byte for a blank"
 refused stop 0
 refused stop please
 
