@@ -60,11 +60,12 @@ const char *ctl_rundir(void);
  * that fn returned: one bad device doesn't hide the others. */
 int ctl_each_device(int (*fn)(void *arg, const char *device), void *arg);
 
-/* Read device's control file attr into ret, without the newline at its end. -ENOENT: no such
- * device; -ENOTCONN: its daemon is dead. */
+/* Read the first line of device's control file attr into ret, without its newline and with "?" for
+ * all that is not printable ASCII. -ENOENT: no such device; -ENOTCONN: its daemon is dead. */
 int ctl_read(const char *device, const char *attr, char *ret, size_t size);
 
-/* The same for a file that begins with count numbers; -EBADMSG if it does not. */
+/* The same for a file that begins with count numbers, decimal and without a sign; -EBADMSG if it
+ * does not. */
 int ctl_read_numbers(const char *device, const char *attr, uint64_t *ret, unsigned count);
 
 /* Write text to device's control file attr in one write(2). The daemon's error is returned as it

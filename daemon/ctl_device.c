@@ -2,6 +2,7 @@
  *
  * Reading and writing a device's control files, and the figures that both list and stat show.
  */
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +63,15 @@ static int attr_open(const char *device, const char *attr, int flags)
 	return errno == ENOTDIR ? -ENOENT : -errno; /* such as a daemon's lock file */
 }
 
+/* A server that was taken over may say anything. The terminal must not get to obey it. */
+static void make_printable(char *text)
+{
+	for (; *text; text++) {
+		if (!isprint((unsigned char)*text))
+			*text = '?';
+	}
+}
+
 int ctl_read(const char *device, const char *attr, char *ret, size_t size)
 {
 	int fd = attr_open(device, attr, O_RDONLY);
@@ -77,7 +87,19 @@ int ctl_read(const char *device, const char *attr, char *ret, size_t size)
 		return (int)n;
 	ret[n] = '\0';
 	ret[strcspn(ret, "\n")] = '\0';
+	make_printable(ret);
 	return 0;
+}
+
+/* strtoull() takes a sign, too, and makes the most it can of a number that is too large. */
+static int read_number(const char *text, char **ret_end, uint64_t *ret)
+{
+	text += strspn(text, " ");
+	if (!isdigit((unsigned char)*text))
+		return -EBADMSG;
+	errno = 0;
+	*ret = strtoull(text, ret_end, 10);
+	return errno ? -EBADMSG : 0;
 }
 
 int ctl_read_numbers(const char *device, const char *attr, uint64_t *ret, unsigned count)
@@ -87,12 +109,9 @@ int ctl_read_numbers(const char *device, const char *attr, uint64_t *ret, unsign
 
 	if (err)
 		return err;
-	for (unsigned i = 0; i < count; i++, at = end) {
-		ret[i] = strtoull(at, &end, 10);
-		if (end == at)
-			return -EBADMSG;
-	}
-	return 0;
+	for (unsigned i = 0; i < count && !err; i++, at = end)
+		err = read_number(at, &end, &ret[i]);
+	return err;
 }
 
 int ctl_write(const char *device, const char *attr, const char *text)

@@ -219,11 +219,18 @@ for verb in stat compact flush stop; do
 done
 
 # One bad device doesn't hide the other.
-echo '1 2 3' >"$UZRAM_RUNDIR/swap9/mm_stat"
-run list --noheadings
-((status == 1)) || fail "status $status of a list with a bad device"
-[[ $(cat "$T/err") == 'uzramctl: swap9: cannot read: its daemon is not of this version of uzram' ]]
-[[ $(awk '{ print $1 }' "$T/out") == swap10 ]] || fail "the other one is missing: $(cat "$T/out")"
+for numbers in '1 2 3' '1 2 3 4 5 6 7 8 -9' '1 2 3 4 5 6 7 8 18446744073709551616'; do
+    echo "$numbers" >"$UZRAM_RUNDIR/swap9/mm_stat"
+    run list --noheadings
+    ((status == 1)) || fail "status $status of a list with a bad device: $numbers"
+    [[ $(cat "$T/err") == 'uzramctl: swap9: cannot read: its daemon is not of this version of uzram' ]]
+    [[ $(awk '{ print $1 }' "$T/out") == swap10 ]] || fail "the other one is missing: $(cat "$T/out")"
+done
+
+# What a daemon says can't take hold of the terminal.
+printf '/dev/\e[31m\x9bred\n' >"$UZRAM_RUNDIR/swap10/block_device"
+run stat swap10
+grep -qx 'Block device: *\/dev\/?\[31m?red' "$T/out" || fail "$(cat -v "$T/out")"
 
 # ---- the command line ----
 
