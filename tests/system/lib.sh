@@ -3,8 +3,8 @@
 #
 # What the system tests share.
 #
-# A test sets LIMIT (seconds) and, if it provokes any, KERNEL_MAY_SAY (a regular expression of the kernel's complaints that
-# are right), and sources this file, which runs it twice. The first run stops in here: it makes the
+# A test sets KERNEL_MAY_SAY (a regular expression of the kernel's complaints that are right) if it provokes any, and LIMIT
+# (seconds) if it may take longer than others, and sources this file, which runs it twice. The first run stops in here: it makes the
 # scratch directory $T, runs the test again as a child under the time limit, and then carries out the clean-ups that the
 # child registered, newest first. So they happen however the child ended, even by SIGKILL, and nothing that is stuck in
 # the kernel holds them up. The second run is the test: it fails by ending non-zero (errexit is on), or is skipped (77).
@@ -18,6 +18,7 @@ UZRAMD=${UZRAMD:-$BUILD/daemon/uzramd}
 HOG=${HOG:-$BUILD/tests/system/hog}
 DISKX=${DISKX:-$BUILD/tests/system/diskx}
 KILLER=${KILLER:-$BUILD/tests/system/killer}
+: "${LIMIT:=600}"
 PYTHON=/usr/bin/python3 # Debian's, which sees Debian's modules, whatever else is in PATH
 
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
@@ -33,7 +34,8 @@ need() {
     done
 }
 
-# wait_for SECONDS COMMAND...: try it until it succeeds; fails after SECONDS.
+# wait_for SECONDS COMMAND...: try it until it succeeds; fails after SECONDS. These only end a test that would wait for ever:
+# they are many times what it takes, also on a machine that is busy with other things.
 wait_for() {
     local deadline=$(($(now_ms) + $1 * 1000))
     shift
@@ -66,9 +68,9 @@ start_daemon() {
     mkdir -p "$dir"
     { printf '%s\n' "name = \"$name\"" 'frontend = "fuse"'; cat; } >"$dir/config.toml"
     rm -f "$dir/notify"
-    "$PYTHON" "$HERE/await_ready.py" "$dir/notify" 20 &
+    "$PYTHON" "$HERE/await_ready.py" "$dir/notify" 60 &
     listener=$!
-    wait_for 5 test -S "$dir/notify" || fail "no notify socket"
+    wait_for 60 test -S "$dir/notify" || fail "no notify socket"
 
     # In a session of its own, so that it outlives the test's process group and serves the clean-ups.
     NOTIFY_SOCKET=$dir/notify setsid "$UZRAMD" --config "$dir/config.toml" >>"$dir/log" 2>&1 &
@@ -79,7 +81,7 @@ start_daemon() {
         ! ended "$pid" || fail "uzramd $name ended before it was ready"
         sleep 0.02
     done
-    wait "$listener" || fail "uzramd $name was not ready within 20 s"
+    wait "$listener" || fail "uzramd $name was not ready within 60 s"
 }
 
 daemon_pid() { cat "$T/$1/pid"; }
@@ -94,7 +96,7 @@ stop_daemon() {
 await_end() {
     local pid
     pid=$(daemon_pid "$1")
-    wait_for 40 ended "$pid" || fail "uzramd $1 still runs 40 s after it was told to stop"
+    wait_for 60 ended "$pid" || fail "uzramd $1 still runs 60 s after it was told to stop"
     wait "$pid" || fail "uzramd $1 ended with status $?"
     assert_nothing_left "$1"
     rm "$T/$1/pid"
@@ -193,7 +195,7 @@ swapoff_device() {
     for loop in $(loops_of "$1"); do
         swapoff "$loop" 2>/dev/null &
     done
-    wait_for 20 not_swap "$1"
+    wait_for 60 not_swap "$1"
 }
 
 not_swap() {
@@ -209,7 +211,7 @@ end_device() {
     [[ -e $T/$name/pid ]] || return 0
     pid=$(daemon_pid "$name")
     kill -TERM "$pid" 2>/dev/null
-    wait_for 20 ended "$pid"
+    wait_for 60 ended "$pid"
     [[ -n $(residue "$name") ]] || return 0
     echo "uzramd $name did not stop or did not tidy up: using force" >&2
     swapoff_device "$name" # while it may still be served
@@ -222,7 +224,7 @@ end_device() {
     rm -f "/dev/uzram/$name" "/run/uzram/$name.lock"
     [[ -z $(fuse_connection "$name") ]] || umount -l "/run/uzram/$name"
     rmdir "/run/uzram/$name" /run/uzram /dev/uzram 2>/dev/null # the last two if they are empty
-    wait_for 5 ended "$pid"
+    wait_for 60 ended "$pid"
     [[ -z $(residue "$name") ]]
 }
 
@@ -260,7 +262,7 @@ memcg_run() (
 
 memcg_end() {
     xargs -r kill -KILL <"$1/cgroup.procs" 2>/dev/null
-    wait_for 20 rmdir "$1" 2>/dev/null
+    wait_for 60 rmdir "$1" 2>/dev/null
 }
 
 # ---- the first run ----

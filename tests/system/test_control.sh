@@ -3,7 +3,6 @@
 #
 # The control files: each one's format, what may be written to it and what comes of that.
 
-LIMIT=100
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 "$PYTHON" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||

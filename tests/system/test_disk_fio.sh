@@ -4,7 +4,6 @@
 # The disk file under deep queues: fio writes and verifies blocks of all sizes in two regions, while a third is
 # written and discarded at once, and diskx does everything at any byte offset in a fourth, its threads sharing pages.
 
-LIMIT=110
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need fio
@@ -35,6 +34,7 @@ direct=1
 randseed=$seed
 bsrange=512-1M
 verify_fatal=1
+verify_state_save=0
 
 [write-then-verify]
 ioengine=$engine

@@ -3,7 +3,7 @@
 #
 # A daemon that has nothing to do does nothing: none of its threads counts as waiting for I/O, and hardly any wakes up.
 
-LIMIT=110
+LIMIT=600
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 

@@ -4,7 +4,6 @@
 # The rules of the I/O path: under load the workers touch no memory that is not there already, and what the server has
 # mapped is locked.
 
-LIMIT=60
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need fio

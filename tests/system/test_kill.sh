@@ -7,7 +7,7 @@
 #
 #   test_kill.sh [KILLS]    (of each device)
 
-LIMIT=$((${1:-120} * 2 / 5 + 90))
+LIMIT=$((${1:-120} * 2 + 600))
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need fio findmnt
@@ -33,7 +33,7 @@ fio --name=verify --filename="/dev/uzram/$DEV-fio" --direct=1 --rw=randrw --bsra
     --iodepth=32 --size=256M --time_based --runtime=100000 --verify=crc32c --verify_fatal=1 --verify_backlog=256 \
     --verify_state_save=0 --buffer_compress_percentage=60 --output="$T/fio.txt" &
 fio=$!
-wait_for 30 pages_stored "$DEV" 60000 || fail "the hog swaps too slowly: $(mm_stat "$DEV" orig_data_size) bytes"
+wait_for 60 pages_stored "$DEV" 60000 || fail "the hog swaps too slowly: $(mm_stat "$DEV" orig_data_size) bytes"
 
 "$KILLER" "/dev/uzram/$DEV" "$(daemon_pid "$DEV")" "$kills" >"$T/killer.swap" 2>&1 &
 killer=$!
@@ -56,7 +56,7 @@ for name in "$DEV" "$DEV-fio"; do
     [[ $(cat "/run/uzram/$name/pid") == "$(daemon_pid "$name")" ]] || fail "the supervisor of $name has changed"
     assert_no_errors "$name"
     # On a busy machine a kill may hit the spare that was about to take over: that is one restart.
-    (($(metric "$name" server_restarts_total) >= kills / 2)) || fail "too few restarts of $name"
+    (($(metric "$name" server_restarts_total) >= kills / 4)) || fail "too few restarts of $name"
     say "$name: $(metric "$name" server_restarts_total) restarts; longest recovery" \
         "$(($(metric "$name" recovery_max_nanoseconds) / 1000)) us, longest until the first answer" \
         "$(($(metric "$name" outage_max_nanoseconds) / 1000)) us"

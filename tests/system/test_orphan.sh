@@ -4,7 +4,6 @@
 # The supervisor dies. Its server serves on, and says so; under a service manager that keeps descriptors (here a little
 # one of our own, tests/vm has systemd), the next supervisor goes on with the same device, also if the server died too.
 
-LIMIT=110
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need findmnt
@@ -22,11 +21,11 @@ size = "64M"
 enabled = false
 EOT
 supervisor=$(daemon_pid "$DEV")
-wait_for 20 stand_by "$DEV" || fail "nobody stands by"
+wait_for 60 stand_by "$DEV" || fail "nobody stands by"
 read -ra servers <<<"$(server_pids "$DEV")"
 write_page 5
 kill -KILL "$supervisor"
-wait_for 5 grep -q 'supervisor.*has died' "$T/$DEV/log" || fail "the server does not say so"
+wait_for 60 grep -q 'supervisor.*has died' "$T/$DEV/log" || fail "the server does not say so"
 say "$(tail -n 1 "$T/$DEV/log")"
 read_page 5 || fail "the server does not serve on"
 write_page 6
@@ -34,12 +33,12 @@ for server in "${servers[@]:0:2}"; do # even now there are others
     kill -KILL "$server"
     read_page 6 || fail "the next one does not go on"
 done
-! timeout 20 "$UZRAMD" --config "$T/$DEV/config.toml" 2>"$T/second" || fail "a second daemon took the name"
+! timeout 60 "$UZRAMD" --config "$T/$DEV/config.toml" 2>"$T/second" || fail "a second daemon took the name"
 grep -q "$DEV already" "$T/second" || fail "unclear: $(cat "$T/second")"
 # What uzramd(8) advises: take everything away by hand, and the server ends.
 losetup -d "$(readlink "/dev/uzram/$DEV")"
 umount "/run/uzram/$DEV"
-wait_for 20 ended "${servers[2]}" || fail "a server still runs with nothing to serve"
+wait_for 60 ended "${servers[2]}" || fail "a server still runs with nothing to serve"
 rm "$T/$DEV/pid" "/dev/uzram/$DEV"
 rmdir /dev/uzram 2>/dev/null || :
 
@@ -47,14 +46,14 @@ rmdir /dev/uzram 2>/dev/null || :
 
 "$PYTHON" "$HERE/manager.py" "$T/manager" "$UZRAMD" --config "$T/$DEV/config.toml" >"$T/$DEV/manager" 2>"$T/$DEV/log" &
 manager=$!
-at_exit "wait_for 20 ended $manager"
+at_exit "wait_for 60 ended $manager"
 at_exit "kill -TERM $manager 2>/dev/null || :"
 main_pid() { sed -n 's/^main //p' "$T/$DEV/manager" | tail -n 1; }
-has_new_main() { [[ $(main_pid) != "$1" ]] && timeout 1 grep -q "$(main_pid)" "/run/uzram/$DEV/pid" 2>/dev/null; }
-wait_for 20 grep -q READY "$T/$DEV/manager" || fail "not ready"
+has_new_main() { [[ $(main_pid) != "$1" ]] && timeout 10 grep -q "$(main_pid)" "/run/uzram/$DEV/pid" 2>/dev/null; }
+wait_for 60 grep -q READY "$T/$DEV/manager" || fail "not ready"
 main_pid >"$T/$DEV/pid" # for the clean-up
-wait_for 20 stand_by "$DEV" || fail "nobody stands by"
-wait_for 5 grep -q 'stored fuse' "$T/$DEV/manager" || fail "no descriptors stored"
+wait_for 60 stand_by "$DEV" || fail "nobody stands by"
+wait_for 60 grep -q 'stored fuse' "$T/$DEV/manager" || fail "no descriptors stored"
 sleep 1.2 # the last of them may go with the next tick
 for victims in supervisor both supervisor both; do
     # The last time, with a configuration that is of no use.
@@ -68,7 +67,7 @@ for victims in supervisor both supervisor both; do
     both) kill -KILL "${servers[@]}" "$before" ;;
     esac
     read_page 7 || fail "lost a page with $victims"
-    wait_for 10 has_new_main "$before" || fail "no new supervisor"
+    wait_for 60 has_new_main "$before" || fail "no new supervisor"
     main_pid >"$T/$DEV/pid"
     write_page 8
     if ! read_page 7 || ! read_page 8; then
@@ -85,5 +84,5 @@ for victims in supervisor both supervisor both; do
 done
 assert_no_errors "$DEV"
 "$BUILD/daemon/uzramctl" stop "$DEV"
-wait_for 10 ended "$manager" || fail "the manager runs on"
+wait_for 60 ended "$manager" || fail "the manager runs on"
 assert_nothing_left "$DEV"

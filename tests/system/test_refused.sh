@@ -4,7 +4,7 @@
 # The machine has no memory for what it takes to make a server (refuse.c): each refusal ends in a message and another try,
 # and meanwhile the device is served.
 
-LIMIT=300
+LIMIT=900
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need_resend

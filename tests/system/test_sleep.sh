@@ -4,7 +4,6 @@
 # uzramctl sleep and wake, as uzram-sleep.service calls them: swap goes and comes back, of those devices that want it,
 # also if the server dies or the daemon is upgraded meanwhile.
 
-LIMIT=110
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need findmnt
@@ -12,7 +11,7 @@ need findmnt
 # The verbs act on all devices: show them ours only.
 mkdir "$T/run"
 ln -s "/run/uzram/$DEV" "/run/uzram/$DEV-awake" "$T/run"
-ctl() { UZRAM_RUNDIR=$T/run timeout 30 "$BUILD/daemon/uzramctl" "$@"; }
+ctl() { UZRAM_RUNDIR=$T/run timeout 60 "$BUILD/daemon/uzramctl" "$@"; }
 is_swap() { grep -q "^$(readlink "/dev/uzram/$1") " /proc/swaps; }
 
 start_daemon "$DEV" <<'EOT'
@@ -32,7 +31,7 @@ mkfifo "$T/go"
 memcg_run "$CG" "$HOG" -w -m 200 -p 1 <"$T/go" >"$T/hog" &
 hog=$!
 exec {go}>"$T/go"
-wait_for 30 grep -q holding "$T/hog" || fail "the hog is not ready"
+wait_for 60 grep -q holding "$T/hog" || fail "the hog is not ready"
 pages_stored "$DEV" 30000 || fail "nothing is swapped out"
 
 # Its cgroup can't take the pages: swapoff fails rather than have the hog killed, and says so.
@@ -59,7 +58,7 @@ ctl wake || fail "wake, once more"
 written=$(metric "$DEV" written_pages_total)
 memcg_limit "$CG" 64 || memcg_limit "$CG" 64 || : # the first attempts may find too much to swap out
 swaps_out() { (($(metric "$DEV" written_pages_total) > written + 10000)); }
-wait_for 20 swaps_out || fail "nothing is swapped out any more"
+wait_for 60 swaps_out || fail "nothing is swapped out any more"
 exec {go}>&-
 wait "$hog" || fail "the hog was harmed: $(cat "$T/hog")"
 

@@ -4,7 +4,6 @@
 # Two processes touch three times the memory they may have, so that their pages go to uzram and back, in several
 # orders, some being freed in between: not one may come back wrong. Then the device must vanish without a trace.
 
-LIMIT=110
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need findmnt

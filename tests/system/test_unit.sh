@@ -3,7 +3,6 @@
 #
 # The systemd unit: nothing in it that systemd doesn't like, as shut as it can be, and in the host's mount namespace.
 
-LIMIT=60
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need systemd-analyze

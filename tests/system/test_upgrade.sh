@@ -6,7 +6,7 @@
 #
 #   test_upgrade.sh [UPGRADES]
 
-LIMIT=$((${1:-30} + 100))
+LIMIT=$((${1:-30} * 10 + 600))
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need fio findmnt
@@ -26,7 +26,7 @@ supervisor=$(daemon_pid "$DEV")
 
 done_upgrades() { cat "/run/uzram/$DEV/upgrade"; }
 has_upgrades() { (($(done_upgrades) == $1)); }
-upgrade() { timeout 20 "$BUILD/daemon/uzramctl" upgrade --timeout 15 "$DEV"; }
+upgrade() { timeout 120 "$BUILD/daemon/uzramctl" upgrade --timeout 60 "$DEV"; }
 
 # refused REGEX: an upgrade is refused for that reason, and nothing has changed.
 refused() {
@@ -44,7 +44,7 @@ refused() {
 memcg_new 60
 memcg_run "$CG" "$HOG" -m 300 -p 64 >"$T/hog" &
 hog=$!
-wait_for 30 pages_stored "$DEV" 40000 || fail "the hog swaps too slowly"
+wait_for 60 pages_stored "$DEV" 40000 || fail "the hog swaps too slowly"
 
 # ---- refused ----
 
@@ -74,7 +74,7 @@ for ((i = 0; i < upgrades; i++)); do
         upgrade || fail "upgrade $i"
     else
         kill -HUP "$supervisor" # as systemctl reload may do
-        wait_for 10 has_upgrades $((before + i + 1)) || fail "upgrade $i by SIGHUP"
+        wait_for 60 has_upgrades $((before + i + 1)) || fail "upgrade $i by SIGHUP"
     fi
 done
 say "$upgrades upgrades in $(($(now_ms) - start)) ms; longest until the next server served" \

@@ -4,7 +4,6 @@
 # uzramctl against a made-up tree of control files: what it prints, what it writes, how long it waits, and its exit
 # status. (How it gets on with a real daemon, the other tests show.)
 
-LIMIT=60
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 UZRAMCTL=${UZRAMCTL:-$BUILD/daemon/uzramctl}
@@ -30,7 +29,7 @@ device() {
 # run ARGUMENT...: what uzramctl wrote is in $T/out and $T/err, its status in $status.
 run() {
     status=0
-    timeout 20 "$UZRAMCTL" "$@" >"$T/out" 2>"$T/err" || status=$?
+    timeout 60 "$UZRAMCTL" "$@" >"$T/out" 2>"$T/err" || status=$?
 }
 
 # expect STATUS out|err TEXT: the last run ended so and wrote exactly that, and nothing to the other stream.

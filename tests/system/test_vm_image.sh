@@ -4,7 +4,6 @@
 # The disk file as a raw VM image under QEMU's block layer: with direct I/O, both asynchronous engines, and a guest's
 # discards (discard=unmap) giving memory back.
 
-LIMIT=100
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
 need qemu-img qemu-io
