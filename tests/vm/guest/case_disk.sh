@@ -15,6 +15,7 @@ end() {
     sync
     mount -o remount,ro / || set -- failed
     echo "<0>verdict: $1" >/dev/kmsg
+    [ "$1" = passed ] || sleep 100 # tests/vm/lib.sh ends it when it has seen what everything is at
     poweroff -f
 }
 

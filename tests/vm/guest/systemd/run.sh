@@ -17,7 +17,7 @@ for case in ${CASES//,/ }; do
     bash "/usr/lib/uzram-test/case_$case.sh" && continue
     systemctl status --no-pager --full --lines=30 "$UNIT" || true
     say "verdict: failed"
-    sleep 1 # for the log to get there
+    sleep 100 # tests/vm/lib.sh ends it when it has seen what everything is at
     systemctl poweroff --force --force
 done
 
