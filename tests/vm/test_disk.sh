@@ -4,7 +4,6 @@
 # A virtual machine whose disk is uzram, which runs on the host: the guest boots from it, writes, verifies, deletes,
 # and discards what it has deleted, which gives the memory back.
 
-LIMIT=200
 # shellcheck source=tests/vm/lib.sh
 . "${0%/*}/lib.sh"
 need mke2fs e2fsck

@@ -9,9 +9,9 @@ mib=${1:-450}
 seconds=${2:-1}
 frontend=${3:-fuse}
 # A pass over more than there is of memory takes long, here where all is emulated.
-LIMIT=$((200 + seconds * 4))
+LIMIT=$((1500 + seconds * 10))
 program=uzramd crash=
-[[ ${4:-} != double ]] || program=uzramd_hooks crash=take-over:1 LIMIT=$((LIMIT * 3))
+[[ ${4:-} != double ]] || program=uzramd_hooks crash=take-over:1
 # shellcheck source=tests/vm/lib.sh
 . "${0%/*}/lib.sh"
 

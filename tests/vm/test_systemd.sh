@@ -4,7 +4,6 @@
 # test_systemd.sh [KERNEL [FRONTEND [CASE...]]]: cases of guest/systemd, or all of them, on that kernel (6.1 or 6.12), in a
 # Debian with systemd; the last is a reboot with pages swapped out.
 
-LIMIT=500
 # shellcheck source=tests/vm/debian.sh
 . "${0%/*}/debian.sh"
 

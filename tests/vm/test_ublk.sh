@@ -6,7 +6,7 @@
 
 seconds=${1:-3}
 kills=${2:-60}
-LIMIT=$((150 + seconds * 20 + kills))
+LIMIT=$((1000 + seconds * 60 + kills * 5))
 # shellcheck source=tests/vm/lib.sh
 . "${0%/*}/lib.sh"
 need blkdiscard

@@ -104,7 +104,7 @@ say "$MIB MiB, for at least $PRESSURE s"
 press_until $(($(seconds) + PRESSURE)) &
 kill_during $!
 wait $! || fail "wrong pages, or a dead process"
-usleep 500000 # for the last one's successor
+until stands_by; do usleep 50000; done
 check_processes
 check_log
 uzramctl stop swap0

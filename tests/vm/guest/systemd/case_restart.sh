@@ -8,13 +8,13 @@
 
 hog_swapped_out 80
 before=$(supervisor)
-timeout 60 systemctl restart "$UNIT" || fail "restart"
+timeout 300 systemctl restart "$UNIT" || fail "restart"
 [[ $(supervisor) != "$before" ]] || fail "still the same daemon"
 in_use || fail "not in use as swap again"
 hog_verifies
 
 hog_swapped_out 80
-timeout 60 systemctl stop "$UNIT" || fail "stop"
+timeout 300 systemctl stop "$UNIT" || fail "stop"
 [[ $(property "$UNIT" ActiveState) == inactive && $(property "$UNIT" Result) == success ]] || fail "it has not ended well"
 gone
 hog_verifies

@@ -15,7 +15,7 @@ systemctl enable --runtime uzram-sleep
 systemctl daemon-reload
 hog_swapped_out 80
 systemctl start suspend.target || fail "suspend.target"
-wait_for 20 awake || fail "not in use again after sleep"
+wait_for 120 awake || fail "not in use again after sleep"
 [[ $(wc -l </run/asleep) == 1 ]] || fail "in use during sleep: $(cat /run/asleep)"
 hog_verifies
 rm -r $suspend

@@ -10,14 +10,14 @@ replaced() { [[ $(supervisor) != "$stuck" ]] && active; }
 
 drop_ins=/run/systemd/system/$UNIT.d
 mkdir -p "$drop_ins"
-printf '[Service]\nWatchdogSec=4\n' >"$drop_ins/watchdog.conf"
+printf '[Service]\nWatchdogSec=10\n' >"$drop_ins/watchdog.conf"
 systemctl daemon-reload
 systemctl restart "$UNIT"
 hog_swapped_out 80
 kept=$(property "$UNIT" NFileDescriptorStore)
 stuck=$(supervisor)
 kill -STOP "$stuck"
-wait_for 20 replaced || fail "nobody has taken over"
+wait_for 120 replaced || fail "nobody has taken over"
 said 'Watchdog timeout' || fail "that was not the watchdog"
 said 'this one goes on, nothing is lost' || fail "that was no taking over"
 say "$kept descriptors kept"

@@ -11,5 +11,5 @@ exec > >(sed -u 's/^/<4>/' >/dev/kmsg) 2>&1
 [[ -e /run/uzram-test.passed ]] || fail "not all cases have passed"
 gone
 pkill --exact sleep
-wait_for 20 grep ' wrong=0$' /run/hog || fail "the hog has not all its pages: $(cat /run/hog)"
+wait_for 120 grep ' wrong=0$' /run/hog || fail "the hog has not all its pages: $(cat /run/hog)"
 echo '<0>verdict: passed' >/dev/kmsg

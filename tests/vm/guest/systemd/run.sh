@@ -9,7 +9,7 @@ exec > >(sed -u 's/^/<4>/' >/dev/kmsg) 2>&1
 # shellcheck source=tests/vm/guest/systemd/lib.sh
 . /usr/lib/uzram-test/lib.sh
 
-wait_for 60 active || true
+wait_for 240 active || true
 for case in ${CASES//,/ }; do
     CASE_BEGAN=$(date '+%F %T')
     export CASE_BEGAN
