@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# test_systemd.sh [KERNEL [FRONTEND [CASE...]]]: cases of guest/systemd, or all of them, on that kernel (6.1 or 6.12), in a
-# Debian with systemd; the last is a reboot with pages swapped out.
+# test_systemd.sh [KERNEL [FRONTEND [CASE[:ARGUMENT]...]]]: cases of guest/systemd, or all of them, on that kernel (6.1 or
+# 6.12), in a Debian with systemd; the last is a reboot with pages swapped out.
 
 # shellcheck source=tests/vm/debian.sh
 . "${0%/*}/debian.sh"

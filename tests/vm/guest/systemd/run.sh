@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Runs the $CASES. If all have passed, reboots with pages swapped out; the verdict is up to uzram-end.service then.
+# Runs the $CASES, CASE or CASE:ARGUMENT each. If all have passed, reboots with pages swapped out; the verdict is up to uzram-end.service then.
 #
 # What they say goes through the kernel's log, whose lines are not torn apart on the console.
 
@@ -14,7 +14,8 @@ for case in ${CASES//,/ }; do
     CASE_BEGAN=$(date '+%F %T')
     export CASE_BEGAN
     say "case $case"
-    bash "/usr/lib/uzram-test/case_$case.sh" && continue
+    [[ $case == *:* ]] || case+=:
+    bash "/usr/lib/uzram-test/case_${case%%:*}.sh" "${case#*:}" && continue
     systemctl status --no-pager --full --lines=30 "$UNIT" || true
     say "verdict: failed"
     sleep 100 # tests/vm/lib.sh ends it when it has seen what everything is at
