@@ -8,15 +8,7 @@
 #include <sys/mman.h>
 
 #include "base/futex.h"
-
-/* Private, zeroed memory that costs nothing until it is touched. NULL: no address space. */
-static void *reserve_private(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
+#include "base/sparse.h"
 
 int uz_areas_init(struct uz_arena *a)
 {
@@ -56,7 +48,7 @@ void *uz_arena_unit_meta(struct uz_arena *a, unsigned npages, size_t size)
 	if (ar->meta)
 		munmap(ar->meta, ar->nunits * ar->meta_size);
 	ar->meta_size = size;
-	ar->meta = reserve_private(ar->nunits * size);
+	ar->meta = uz_sparse_new(ar->nunits * size);
 	return ar->meta;
 }
 

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "base/sparse.h"
+
 #define PAGE ((uintptr_t)4096)
 
 static uint64_t words(uint64_t bits)
@@ -29,9 +31,8 @@ int uz_bits_init(struct uz_bits *b, uint32_t bound)
 		size[n] = words(n ? size[n - 1] : bound);
 		total += size[n];
 	} while (size[n++] > 1);
-	at = mmap(NULL, total * sizeof(*at), PROT_READ | PROT_WRITE,
-		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (at == MAP_FAILED)
+	at = uz_sparse_new(total * sizeof(*at));
+	if (!at)
 		return -ENOMEM;
 	b->nlevels = n;
 	b->bound = bound;

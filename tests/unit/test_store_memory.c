@@ -404,6 +404,41 @@ static void test_worker_buffers(void **state)
 	assert_int_equal(get_stat().mem_used, 0);
 }
 
+/* --- what is promised to the process --- */
+
+/* KiB of private, writable mappings. With vm.overcommit_memory=2 the kernel counts all of them as
+ * used; MAP_NORESERVE has no meaning there. */
+static unsigned long committed_kib(void)
+{
+	unsigned long from = 0, to = 0, sum = 0;
+	char line[512], permissions[5];
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		assert_int_equal(sscanf(line, "%lx-%lx %4s", &from, &to, permissions), 3);
+		if (permissions[1] == 'w' && permissions[3] == 'p')
+			sum += (to - from) >> 10;
+	}
+	fclose(f);
+	return sum;
+}
+
+/* A store's own memory follows what is stored, not the size of the device; but for the stacks of
+ * its three threads, and the heap. */
+static void test_commitment(void **state)
+{
+	struct uz_store_config big = config;
+	unsigned long before = committed_kib();
+	struct uz_store *s;
+
+	assert_int_equal(uz_arena_new(UINT64_C(8) << 30, &big.arena), 0);
+	assert_int_equal(uz_store_new(&big, &s), 0);
+	assert_in_range(committed_kib() - before, 0, 3 * (8 << 10) + (8 << 10));
+	uz_store_free(s);
+	uz_arena_free(big.arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +454,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stand_by, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worker_churn, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worker_buffers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_commitment, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("store, memory", tests, NULL, NULL);
