@@ -7,7 +7,6 @@
 #include "jail.h"
 #include "shared.h"
 
-#define STACK_SIZE   (256u << 10)
 #define STACK_TOUCH  (64u << 10)
 #define INTERRUPT_US 1000
 
@@ -78,16 +77,10 @@ int front_thread_start(struct front_thread *t, const char *name, void *(*main)(v
 		       void *arg)
 {
 	const struct sigaction interrupt = {.sa_handler = on_interrupt}; /* no SA_RESTART */
-	pthread_attr_t attr;
-	int err;
 
 	*t = (struct front_thread){.main = main, .arg = arg, .name = name, .running = true};
 	sigaction(JAIL_SIGNAL, &interrupt, NULL);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	err = pthread_create(&t->thread, &attr, thread_main, t);
-	pthread_attr_destroy(&attr);
-	return -err;
+	return -pthread_create(&t->thread, NULL, thread_main, t);
 }
 
 void front_thread_end(struct front_thread *t)

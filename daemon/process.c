@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,7 +14,8 @@
 
 #include "log.h"
 
-#define HEAP_WARM (1u << 20)
+#define HEAP_WARM  (1u << 20)
+#define STACK_SIZE (256u << 10)
 
 static int write_file(const char *path, const char *text)
 {
@@ -80,6 +82,16 @@ int process_keep_fds(int *fds, unsigned n)
 			from = fds[i] + 1;
 	}
 	return close_range((unsigned)from, ~0u, 0) < 0 ? -errno : 0;
+}
+
+void process_small_stacks(void)
+{
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_setattr_default_np(&attr);
+	pthread_attr_destroy(&attr);
 }
 
 void process_keep_heap(void)

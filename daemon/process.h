@@ -25,6 +25,10 @@ int process_lock_memory(void);
 #define PROCESS_KEEP_MAX 128
 int process_keep_fds(int *fds, unsigned n);
 
+/* Have the threads made from now on get small stacks. Where the kernel does not overcommit, a stack
+ * counts with its whole size, 8 MiB by default. */
+void process_small_stacks(void);
+
 /* Have malloc() keep the memory it has, so that small allocations of libraries don't reach the
  * kernel. */
 void process_keep_heap(void);

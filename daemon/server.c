@@ -129,6 +129,7 @@ static int prepare(struct server *s)
 	int err;
 
 	process_keep_heap();
+	process_small_stacks();
 	err = process_lock_memory();
 	if (err)
 		return fail("can't lock memory (it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity)",
