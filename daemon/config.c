@@ -24,6 +24,11 @@
 /* toml++ destroys nested tables by recursion: a key of some 20,000 dots exhausts the stack. */
 #define FILE_SIZE_MAX 16384
 
+/* A device's table is all there from the start, locked in memory. With a quarter of the memory it
+ * is good for a device of 128 times the memory: no data compresses that well, and a table that took
+ * more would leave too little for what it lists, and for everything else. */
+#define TABLE_SHARE 4
+
 bool config_complain(struct config_reader *r, unsigned line, const char *key, const char *format,
 		     ...)
 {
@@ -168,7 +173,7 @@ static void check_level(struct config_reader *r)
 
 static void check_reserve(struct config_reader *r)
 {
-	uint64_t ram = r->ram - r->ram % UZ_PAGE_SIZE;
+	uint64_t ram = r->machine->ram / UZ_PAGE_SIZE * UZ_PAGE_SIZE;
 	uint64_t most = r->config.mem_limit ? MIN(r->config.mem_limit, ram) : ram;
 	const struct config_key *k = find("memory.reserve");
 	uint64_t *reserve = &r->config.reserve;
@@ -194,16 +199,23 @@ static void check_loop(struct config_reader *r)
 				"expected true, or swap.enabled = false");
 }
 
-void config_defaults(struct config *c, uint64_t ram, unsigned cpus)
+uint64_t config_size_most(const struct machine *machine)
 {
-	uint64_t half = ram / 2 / UZ_PAGE_SIZE * UZ_PAGE_SIZE;
+	uint64_t pages = machine->room / TABLE_SHARE / CONFIG_TABLE_ENTRY;
+
+	return MIN(pages, UZ_DISKSIZE_MAX / UZ_PAGE_SIZE) * UZ_PAGE_SIZE;
+}
+
+void config_defaults(struct config *c, const struct machine *machine)
+{
+	uint64_t half = machine->ram / 2 / UZ_PAGE_SIZE * UZ_PAGE_SIZE;
 
 	*c = (struct config){
 		.name = "swap0",
-		.size = MIN(half, UZ_DISKSIZE_MAX),
+		.size = MIN(half, config_size_most(machine)),
 		.frontend = FRONTEND_AUTO,
 		.block_size = UZ_PAGE_SIZE,
-		.workers = MIN(cpus, CONFIG_WORKERS_MAX),
+		.workers = MIN(machine->cpus, CONFIG_WORKERS_MAX),
 		.size_implied = true,
 		.workers_implied = true,
 		.algorithm = UZ_CODEC_ZSTD,
@@ -284,13 +296,13 @@ static int load(struct config_reader *r)
 	return r->line == UINT_MAX ? 0 : -EINVAL;
 }
 
-int config_load(const char *path, uint64_t ram, unsigned cpus, struct config *ret,
+int config_load(const char *path, const struct machine *machine, struct config *ret,
 		char **ret_message)
 {
-	struct config_reader r = {.file = path, .ram = ram, .line = UINT_MAX};
+	struct config_reader r = {.file = path, .machine = machine, .line = UINT_MAX};
 	int err;
 
-	config_defaults(&r.config, ram, cpus);
+	config_defaults(&r.config, machine);
 	err = load(&r);
 	if (err) {
 		if (r.message)
@@ -301,7 +313,7 @@ int config_load(const char *path, uint64_t ram, unsigned cpus, struct config *re
 	r.config.size_implied = !seen(&r, find("size"))->line;
 	r.config.workers_implied = !seen(&r, find("workers"))->line || !r.config.workers;
 	if (!r.config.workers)
-		r.config.workers = MIN(cpus, CONFIG_WORKERS_MAX);
+		r.config.workers = MIN(machine->cpus, CONFIG_WORKERS_MAX);
 	*ret = r.config;
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "machine.h"
 #include "uzram/arena.h"
 #include "uzram/codec.h"
 
@@ -49,9 +50,11 @@ struct config {
 	unsigned hang_timeout; /* milliseconds without a heartbeat, 2000..600000 */
 };
 
-/* The defaults of a machine with ram bytes of memory and cpus CPUs, both of which are sane: at
- * least 2 MiB and 1. */
-void config_defaults(struct config *c, uint64_t ram, unsigned cpus);
+/* The size in bytes of the largest device whose table this machine has memory for. */
+uint64_t config_size_most(const struct machine *machine);
+
+/* The defaults of this machine. */
+void config_defaults(struct config *c, const struct machine *machine);
 
 /* Read path into *ret. On failure returns -errno, -EINVAL for a file whose content is wrong and
  * -EFBIG for one of more than 16 KiB, and leaves *ret alone; *ret_message is then one line, to be
@@ -63,7 +66,7 @@ void config_defaults(struct config *c, uint64_t ram, unsigned cpus);
  *
  * The last is about the error that stands first in the file. For want of memory the message may be
  * NULL. It is not touched on success. */
-int config_load(const char *path, uint64_t ram, unsigned cpus, struct config *ret,
+int config_load(const char *path, const struct machine *machine, struct config *ret,
 		char **ret_message);
 
 #endif

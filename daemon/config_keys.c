@@ -50,7 +50,7 @@ static bool eval_size(struct config_reader *r, const struct config_key *k,
 	struct size_error error;
 
 	if (item->type == TOML_STRING) {
-		if (!size_expr_eval(item->string, r->ram, ret, ret_over_ram, &error))
+		if (!size_expr_eval(item->string, r->machine->ram, ret, ret_over_ram, &error))
 			return true;
 		return config_complain(r, item->line, k->path, "\"%s\", column %u: %s; expected %s",
 				       item->string, error.column, error.what, k->expected);
@@ -85,6 +85,26 @@ static bool set_size(struct config_reader *r, const struct config_key *k,
 				       bytes, wrong, k->expected);
 	*(uint64_t *)field(r, k) = bytes;
 	return true;
+}
+
+static bool set_device_size(struct config_reader *r, const struct config_key *k,
+			    const struct toml_item *item)
+{
+	const struct machine *m = r->machine;
+	uint64_t most = config_size_most(m);
+
+	if (!set_size(r, k, item))
+		return false;
+	if (r->config.size <= most)
+		return true;
+	return config_complain(r, item->line, k->path,
+			       "%" PRIu64 " bytes take a table of %" PRIu64
+			       " MiB, locked in memory; expected at most %" PRIu64
+			       "M, for which it is a quarter of the %" PRIu64 " MiB of %s",
+			       r->config.size,
+			       (r->config.size / UZ_PAGE_SIZE * CONFIG_TABLE_ENTRY) >> 20,
+			       most >> 20, m->room >> 20,
+			       m->room < m->ram ? "the memory cgroup" : "this machine");
 }
 
 static bool set_name(struct config_reader *r, const struct config_key *k,
@@ -197,7 +217,7 @@ static bool set_duration(struct config_reader *r, const struct config_key *k,
 const struct config_key config_keys[] = {
 	{"name", STRING, set_name,
 	 "1 to 31 letters, digits, \"_\", \".\" and \"-\", first a letter or a digit"},
-	{"size", INTEGER | STRING, set_size,
+	{"size", INTEGER | STRING, set_device_size,
 	 "a multiple of 4096 from 1M to 4T, such as \"8G\" or \"ram / 2\"",
 	 FIELD(size), CONFIG_SIZE_MIN, UZ_DISKSIZE_MAX},
 	{"frontend", STRING, set_frontend,

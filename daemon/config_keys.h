@@ -17,6 +17,7 @@
 #define CONFIG_SIZE_MIN	   CONFIG_MIB /* of every size that is not 0 */
 #define CONFIG_WORKERS_MAX 64
 #define CONFIG_KEYS_MAX	   32
+#define CONFIG_TABLE_ENTRY 8 /* bytes of a device's table a page: uzram/arena.h */
 
 /* What the file said about a key. */
 struct config_seen {
@@ -28,7 +29,7 @@ struct config_seen {
 struct config_reader {
 	struct config config;
 	const char *file;
-	uint64_t ram;
+	const struct machine *machine;
 
 	struct config_seen seen[CONFIG_KEYS_MAX]; /* in the order of config_keys */
 

@@ -8,6 +8,9 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "uzram/codec.h"
+
+#define TABLE_ENTRY 8 /* bytes a page: uzram/arena.h */
 
 /* The columns of io_stat and defer_stat. */
 enum { IO_FAILED_READS, IO_FAILED_WRITES, IO_INVALID, IO_NOTIFY_FREE, IO_COLUMNS };
@@ -102,6 +105,7 @@ static void print_memory(const struct ctl_device *d, bool plain)
 		row_size("  limit:", mm[MM_LIMIT], plain);
 	else
 		row("  limit:", "none");
+	row_size("Slot table:", d->size / UZ_PAGE_SIZE * TABLE_ENTRY, plain);
 	row_number("Same-filled pages:", mm[MM_SAME]);
 	row_number("Incompressible pages:", mm[MM_HUGE]);
 	row_number("  since the start:", mm[MM_HUGE_SINCE]);

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "handover.h"
 #include "log.h"
+#include "machine.h"
 #include "supervisor.h"
 
 static const char usage[] =
@@ -81,16 +82,6 @@ static int parse(int argc, char **argv, struct arguments *args)
 	return args->config && optind == argc ? -1 : usage_error();
 }
 
-static uint64_t memory_size(void)
-{
-	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static unsigned cpu_count(void)
-{
-	return (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-}
-
 /* The state of a device that is there already, or NULL. */
 static int find_state(const struct arguments *args, struct state **ret)
 {
@@ -139,10 +130,10 @@ static int give_up(const struct arguments *args, const struct state *state)
 }
 
 /* After a crash the device goes on, whatever has become of its configuration. */
-static void fall_back(const struct state *state, struct config *ret)
+static void fall_back(const struct state *state, const struct machine *machine, struct config *ret)
 {
 	log_error("going on with %s as it is, and with defaults for the rest", state->name);
-	config_defaults(ret, memory_size(), cpu_count());
+	config_defaults(ret, machine);
 	memcpy(ret->name, state->name, sizeof(ret->name));
 	ret->frontend = FRONTEND_AUTO;
 	ret->block_size = state->block_size;
@@ -154,6 +145,7 @@ int main(int argc, char **argv)
 {
 	struct arguments args = {.resume = -1, .stand_by = -1};
 	struct state *state = NULL;
+	struct machine machine;
 	struct config config;
 	char *message;
 	int status, err;
@@ -165,13 +157,16 @@ int main(int argc, char **argv)
 		return status;
 	if (find_state(&args, &state))
 		return give_up(&args, state);
-	err = config_load(args.config, memory_size(), cpu_count(), &config, &message);
+	machine_look(&machine);
+	if (state) /* the table is there already */
+		machine.room = UINT64_MAX;
+	err = config_load(args.config, &machine, &config, &message);
 	if (err) {
 		log_error("%s", message ? message : strerror(-err));
 		free(message);
 		if (!state || args.resume >= 0)
 			return give_up(&args, state);
-		fall_back(state, &config);
+		fall_back(state, &machine, &config);
 	}
 	status = run(&args, &config, state);
 	return status == EXIT_FAILURE && state && !state->ended ? give_up(&args, state) : status;

@@ -136,6 +136,7 @@ Memory used:           393M
   ratio:               3.91
   highest:             512M
   limit:               4G
+Slot table:            16M
 Same-filled pages:     11
 Incompressible pages:  33
   since the start:     44

@@ -28,8 +28,11 @@
 #define RAM  (8 * GIB + 1000) /* no multiple of a page */
 #define CPUS 4
 
-/* What config_load() makes of text; the message is NULL if it loads. */
-static int load_text(const char *text, struct config *ret, char **ret_message)
+static const struct machine machine = {RAM, RAM, CPUS};
+
+/* What config_load() makes of text on machine m; the message is NULL if it loads. */
+static int load_text_on(const struct machine *m, const char *text, struct config *ret,
+			char **ret_message)
 {
 	int fd = memfd_create("test_config", MFD_CLOEXEC), err;
 	char path[32];
@@ -38,9 +41,14 @@ static int load_text(const char *text, struct config *ret, char **ret_message)
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	*ret_message = NULL;
-	err = config_load(path, RAM, CPUS, ret, ret_message);
+	err = config_load(path, m, ret, ret_message);
 	close(fd);
 	return err;
+}
+
+static int load_text(const char *text, struct config *ret, char **ret_message)
+{
+	return load_text_on(&machine, text, ret, ret_message);
 }
 
 static void load_good(const char *text, struct config *ret)
@@ -100,7 +108,7 @@ static void defaults_of_an_empty_file(void **state)
 {
 	struct config c;
 
-	config_defaults(&c, RAM, CPUS);
+	config_defaults(&c, &machine);
 	check_config(&c, &defaults);
 	load_good("", &c);
 	check_config(&c, &defaults);
@@ -110,12 +118,15 @@ static void defaults_of_extreme_machines(void **state)
 {
 	struct config c;
 
-	config_defaults(&c, 64 * TIB, 1000);
+	config_defaults(&c, &(struct machine){64 * TIB, 64 * TIB, 1000});
 	assert_int_equal(c.size, 4 * TIB);
 	assert_int_equal(c.mem_limit, 32 * TIB);
 	assert_int_equal(c.workers, 64);
 
-	config_defaults(&c, 2 * MIB, 1);
+	config_defaults(&c, &(struct machine){64 * TIB, GIB, 4});
+	assert_int_equal(c.size, 128 * GIB); /* a table of a quarter of the cgroup's memory */
+
+	config_defaults(&c, &(struct machine){2 * MIB, 2 * MIB, 1});
 	assert_int_equal(c.size, MIB);
 	assert_int_equal(c.mem_limit, MIB);
 	assert_int_equal(c.reserve, MIB);
@@ -177,10 +188,10 @@ static void values_at_the_edge(void **state)
 {
 	struct config c;
 
-	load_good("name = 'a123456789b123456789c123456789d'\nworkers = 0\nsize = '4T'", &c);
+	load_good("name = 'a123456789b123456789c123456789d'\nworkers = 0\nsize = '1T'", &c);
 	assert_int_equal(strlen(c.name), 31);
 	assert_int_equal(c.workers, CPUS);
-	assert_int_equal(c.size, 4 * TIB);
+	assert_int_equal(c.size, TIB);
 	load_good("name = '0'\nworkers = 1\nsize = 1048576\nswap.priority = 32767", &c);
 	assert_int_equal(c.workers, 1);
 	assert_int_equal(c.size, MIB);
@@ -286,12 +297,49 @@ static void algorithms_are_named(void **state)
 	free(message);
 }
 
+/* The largest size is what the message about a larger one says. */
+static void sizes_by_memory(void **state)
+{
+	static const struct {
+		struct machine machine;
+		const char *largest, *too_large, *said;
+	} cases[] = {
+		{{512 * MIB, 512 * MIB, 2},
+		 "size = '65536M'",
+		 "size = '64G + 4K'",
+		 "size: 68719480832 bytes take a table of 128 MiB, locked in memory; expected at "
+		 "most 65536M, for which it is a quarter of the 512 MiB of this machine"},
+		{{8 * GIB, 512 * MIB, 2},
+		 "size = '65536M'",
+		 "size = '1T'",
+		 "size: 1099511627776 bytes take a table of 2048 MiB, locked in memory; expected "
+		 "at most 65536M, for which it is a quarter of the 512 MiB of the memory cgroup"},
+		{{64 * TIB, UINT64_MAX, 2},
+		 "size = '4T'",
+		 "size = '4T + 4K'",
+		 "size: 4398046515200 bytes is out of range; "},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *message;
+		struct config c;
+
+		assert_int_equal(load_text_on(&cases[i].machine, cases[i].largest, &c, &message),
+				 0);
+		assert_int_equal(load_text_on(&cases[i].machine, cases[i].too_large, &c, &message),
+				 -EINVAL);
+		if (!strstr(message, cases[i].said))
+			fail_msg("%s", message);
+		free(message);
+	}
+}
+
 static void expect_failure(const char *path, int err, const char *expected)
 {
 	char *message = NULL;
 	struct config c;
 
-	assert_int_equal(config_load(path, RAM, CPUS, &c, &message), err);
+	assert_int_equal(config_load(path, &machine, &c, &message), err);
 	assert_string_equal(message, expected);
 	free(message);
 }
@@ -424,7 +472,7 @@ static void check_example(const char *path)
 	char *message = NULL;
 	struct config c;
 
-	if (config_load(path, RAM, CPUS, &c, &message))
+	if (config_load(path, &machine, &c, &message))
 		fail_msg("%s", message);
 }
 
@@ -447,7 +495,7 @@ static void check_bad(const char *path)
 	static const struct config untouched = {.name = "untouched"};
 	char *expect = sibling(path, ".expect"), *expected = slurp(expect), *message = NULL;
 	struct config c = untouched;
-	int err = config_load(path, RAM, CPUS, &c, &message);
+	int err = config_load(path, &machine, &c, &message);
 	const char *said;
 
 	if (err != -EINVAL || !message)
@@ -489,6 +537,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(defaults_of_extreme_machines),
 		cmocka_unit_test(every_key),
 		cmocka_unit_test(values_at_the_edge),
+		cmocka_unit_test(sizes_by_memory),
 		cmocka_unit_test(limit_and_reserve),
 		cmocka_unit_test(ways_to_write_toml),
 		cmocka_unit_test(levels),
