@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "explain.h"
 #include "log.h"
 #include "ublk_device.h"
 
@@ -200,6 +201,19 @@ static int fail(const char *what, const char *dev, int err)
 	return err;
 }
 
+/* err: attach_loop()'s. */
+static int explain_loop(const struct device *d, int err)
+{
+	char why[EXPLAIN_MAX];
+
+	explain_device("/dev/loop-control", "loop", err, why);
+	/* All that it takes is there, but for the device that the kernel says is free. */
+	if (err == -ENOENT && !access("/dev/loop-control", F_OK) && !access(d->disk, F_OK))
+		snprintf(why, sizeof(why), "there is no /dev/loopN for a free loop device");
+	log_error("can't attach a loop device to %s: %s", d->disk, why);
+	return err;
+}
+
 static int attach_loop_device(struct device *d)
 {
 	char dev[ATTACH_PATH_MAX];
@@ -209,7 +223,7 @@ static int attach_loop_device(struct device *d)
 		return 0;
 	err = attach_loop(d->disk, d->config->block_size, dev);
 	if (err)
-		return fail("can't attach a loop device to", d->disk, err);
+		return explain_loop(d, err);
 	memcpy(d->state->block_device, dev, sizeof(dev));
 	return 0;
 }

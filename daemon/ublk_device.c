@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "explain.h"
 #include "log.h"
 
 #define MSEC UINT64_C(1000000)
@@ -65,12 +66,16 @@ static int add(struct ublk_device *u)
 
 static int open_control(struct ublk_device *u, struct state *state)
 {
+	char why[EXPLAIN_MAX];
 	int err;
 
 	*u = (struct ublk_device){.state = state};
 	err = ublk_control_open(&u->control);
-	if (err)
-		return fail("can't use /dev/ublk-control (is the module ublk_drv loaded?)", err);
+	if (err) {
+		log_error("can't use ublk: %s",
+			  explain_device("/dev/ublk-control", "ublk_drv", err, why));
+		return err;
+	}
 	state->ublk_encoded = u->control.encoded;
 	return 0;
 }
