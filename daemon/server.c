@@ -15,6 +15,7 @@
 
 #include "base/crash.h"
 #include "control.h"
+#include "explain.h"
 #include "front_fuse.h"
 #include "front_ublk.h"
 #include "latency.h"
@@ -45,7 +46,9 @@ struct server {
 
 static int fail(const char *what, int err)
 {
-	log_error("%s: %s", what, strerror(-err));
+	char why[EXPLAIN_MAX];
+
+	log_error("%s: %s", what, explain_error(err, why));
 	return err;
 }
 
@@ -347,6 +350,7 @@ int server_main(const struct server_config *sc)
 	if (sc->state->served && uz_crash_arm())
 		return EXIT_FAILURE;
 	set_alarm();
+	explain_prepare();
 	if (isolate(&s) || prepare(&s) || stand_by(&s))
 		return EXIT_FAILURE;
 	if (has_lost_requests(&s))

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "explain.h"
 #include "jail.h"
 #include "latency.h"
 #include "log.h"
@@ -427,6 +428,7 @@ static bool watermark_is_boosted(void)
 
 static int start_device(struct supervisor *s)
 {
+	char why[EXPLAIN_MAX];
 	int err = make_arena(s);
 
 	if (err)
@@ -438,7 +440,8 @@ static int start_device(struct supervisor *s)
 	err = front_fuse_mount(s->device.dir, s->state->ublk < 0 ? s->config->workers : 1,
 			       &s->state->mount);
 	if (err) {
-		log_error("can't mount on %s: %s", s->device.dir, strerror(-err));
+		log_error("can't mount on %s: %s", s->device.dir,
+			  explain_device("/dev/fuse", "fuse", err, why));
 		return err;
 	}
 	err = start_server(s);

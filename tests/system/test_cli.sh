@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# uzramd's command line: what it prints where, its exit status, and that --check touches nothing.
+# uzramd's command line: what it prints where, its exit status, and that --check touches nothing; what it says where it can't
+# start.
 
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
@@ -62,3 +63,27 @@ cmp "$T/err" "$T/check.err"
 
 run --check --config "$T/absent.toml"
 expect 1 err "absent\.toml.*No such file"
+
+# What the kernel's driver would bring is not there: the message names it, not the file that was to be made with it.
+# without NODE [TOML-LINE...]: a start in a /dev that has only what one takes, but for NODE.
+without() {
+    local node=$1 dev=$T/dev
+    shift
+    mkdir -p "$dev"
+    printf '%s\n' "name = \"$DEV\"" 'size = "64M"' "$@" '[swap]' 'enabled = false' >"$T/without.toml"
+    status=0
+    # shellcheck disable=SC2016 # the inner shell's
+    timeout 20 unshare --mount bash -ec 'mount -t tmpfs none "$1"; cp -a /dev/null /dev/fuse /dev/loop-control "$1"
+        rm -f "$1/$2"; mount --bind "$1" /dev; exec "$3" --config "$4"' - "$dev" "$node" "$UZRAMD" "$T/without.toml" \
+        >"$T/out" 2>"$T/err" || status=$?
+    [[ ! -e /run/uzram/$DEV ]] || fail "left behind without $node"
+}
+
+without fuse 'frontend = "fuse"'
+expect 1 err "can't mount on .*: there is no /dev/fuse; is the module fuse loaded"
+without loop-control 'frontend = "fuse"'
+expect 1 err "can't attach a loop device to .*: there is no /dev/loop-control; is the module loop loaded"
+without ublk-control 'frontend = "ublk"'
+expect 1 err "can't use ublk: there is no /dev/ublk-control; is the module ublk_drv loaded"
+without loopN 'frontend = "fuse"'
+expect 1 err "can't attach a loop device to .*: there is no /dev/loopN"
