@@ -197,7 +197,9 @@ void device_release(struct device *d)
 
 static int fail(const char *what, const char *dev, int err)
 {
-	log_error("%s %s: %s", what, dev, strerror(-err));
+	char why[EXPLAIN_MAX];
+
+	log_error("%s %s: %s", what, dev, explain_error(err, why));
 	return err;
 }
 

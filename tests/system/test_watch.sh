@@ -42,6 +42,21 @@ wait_for 60 has_restarts 3 || fail "a request that hangs is not noticed"
 wait $writer || fail "the third server did not answer it"
 stop_daemon "$DEV"
 
+# ---- one that had no time to run, as the supervisor had none, is no server that hangs ----
+
+start_daemon "$DEV" < <(plain)
+wait_for 60 stand_by "$DEV" || fail "nobody stands by"
+# shellcheck disable=SC2046 # several
+kill -STOP $(server_pids "$DEV") "$(daemon_pid "$DEV")"
+sleep 6 # three times the time after which a server hangs
+kill -CONT "$(daemon_pid "$DEV")"
+sleep 0.5
+# shellcheck disable=SC2046
+kill -CONT $(server_pids "$DEV")
+sleep 2.5
+(($(restarts) == 0)) || fail "a server was killed for the time in which all were frozen"
+stop_daemon "$DEV"
+
 # ---- a crash loop: more and more slowly, but for ever ----
 
 start_daemon "$DEV" < <(plain)

@@ -21,8 +21,8 @@ sysctl -q kernel.io_uring_disabled=0
 systemctl reload "$UNIT" || fail "reload"
 in_use || fail "not in use as swap"
 
-sysctl -q kernel.io_uring_disabled=2
 systemctl stop "$UNIT"
+sysctl -q kernel.io_uring_disabled=2
 CASE_BEGAN=$(date '+%F %T')
 ! systemctl start "$UNIT" || fail "it has started"
 wait_for 10 said "$REASON" || fail "it does not say why not"
