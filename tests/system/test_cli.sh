@@ -73,7 +73,7 @@ without() {
     printf '%s\n' "name = \"$DEV\"" 'size = "64M"' "$@" '[swap]' 'enabled = false' >"$T/without.toml"
     status=0
     # shellcheck disable=SC2016 # the inner shell's
-    timeout 20 unshare --mount bash -ec 'mount -t tmpfs none "$1"; cp -a /dev/null /dev/fuse /dev/loop-control "$1"
+    timeout 60 unshare --mount bash -ec 'mount -t tmpfs none "$1"; cp -a /dev/null /dev/fuse /dev/loop-control "$1"
         rm -f "$1/$2"; mount --bind "$1" /dev; exec "$3" --config "$4"' - "$dev" "$node" "$UZRAMD" "$T/without.toml" \
         >"$T/out" 2>"$T/err" || status=$?
     [[ ! -e /run/uzram/$DEV ]] || fail "left behind without $node"

@@ -98,13 +98,13 @@ size = "256M"
 [swap]
 enabled = false
 EOT
-wait_for 5 has_spare || fail "nobody stands by"
-wait_for 20 none_in_ring || fail "$sleeper sleeps in io_uring_enter()"
+wait_for 60 has_spare || fail "nobody stands by"
+wait_for 120 none_in_ring || fail "$sleeper sleeps in io_uring_enter()"
 if $calm_before; then
-    wait_for 40 calm || fail "an idle daemon waits for I/O"
+    wait_for 120 calm || fail "an idle daemon waits for I/O"
 else
     say "others wait for I/O all the time: no telling whether the daemon does, too"
 fi
-wait_for 20 rests || fail "an idle daemon does not rest"
+wait_for 120 rests || fail "an idle daemon does not rest"
 none_in_ring || fail "$sleeper sleeps in io_uring_enter()"
 stop_daemon "$DEV"

@@ -49,12 +49,19 @@ manager=$!
 at_exit "wait_for 60 ended $manager"
 at_exit "kill -TERM $manager 2>/dev/null || :"
 main_pid() { sed -n 's/^main //p' "$T/$DEV/manager" | tail -n 1; }
+# None more has come for longer than the supervisor's tick, with which the last of them may go.
+all_stored() {
+    local before
+    before=$(grep -c '^stored' "$T/$DEV/manager")
+    sleep 1.5
+    (($(grep -c '^stored' "$T/$DEV/manager") == before))
+}
 has_new_main() { [[ $(main_pid) != "$1" ]] && timeout 10 grep -q "$(main_pid)" "/run/uzram/$DEV/pid" 2>/dev/null; }
 wait_for 60 grep -q READY "$T/$DEV/manager" || fail "not ready"
 main_pid >"$T/$DEV/pid" # for the clean-up
 wait_for 60 stand_by "$DEV" || fail "nobody stands by"
 wait_for 60 grep -q 'stored fuse' "$T/$DEV/manager" || fail "no descriptors stored"
-sleep 1.2 # the last of them may go with the next tick
+wait_for 60 all_stored
 for victims in supervisor both supervisor both; do
     # The last time, with a configuration that is of no use.
     [[ -e $T/once ]] && echo 'nonsense = 1' >>"$T/$DEV/config.toml"
@@ -75,11 +82,11 @@ for victims in supervisor both supervisor both; do
     fi
     # The servers of the dead supervisor serve until those of the new one stand by.
     for server in "${servers[@]}"; do
-        wait_for 30 ended "$server" || fail "a server of the dead supervisor lives on"
+        wait_for 60 ended "$server" || fail "a server of the dead supervisor lives on"
     done
     write_page 9
     read_page 9 || fail "the new servers do not serve after $victims"
-    wait_for 20 stand_by "$DEV" || fail "nobody stands by after $victims"
+    wait_for 60 stand_by "$DEV" || fail "nobody stands by after $victims"
     say "$victims killed: $(grep 'goes on' "$T/$DEV/log" | tail -n 1)"
 done
 assert_no_errors "$DEV"

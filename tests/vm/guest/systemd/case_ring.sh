@@ -14,7 +14,7 @@ REASON='kernel.io_uring_disabled is 2'
 hog_swapped_out 80
 sysctl -q kernel.io_uring_disabled=2
 ! systemctl reload "$UNIT" || fail "it was upgraded"
-wait_for 10 said "$REASON" || fail "it does not say why not"
+wait_for 120 said "$REASON" || fail "it does not say why not"
 in_use || fail "the reload has stopped the device"
 hog_verifies
 sysctl -q kernel.io_uring_disabled=0
@@ -25,7 +25,7 @@ systemctl stop "$UNIT"
 sysctl -q kernel.io_uring_disabled=2
 CASE_BEGAN=$(date '+%F %T')
 ! systemctl start "$UNIT" || fail "it has started"
-wait_for 10 said "$REASON" || fail "it does not say why not"
+wait_for 120 said "$REASON" || fail "it does not say why not"
 sysctl -q kernel.io_uring_disabled=0
 systemctl reset-failed "$UNIT"
 systemctl start "$UNIT" || fail "it does not start again"
