@@ -21,6 +21,7 @@
 #include "latency.h"
 #include "log.h"
 #include "process.h"
+#include "shortage.h"
 #include "uzram/store.h"
 
 #define HEARTBEAT_SECONDS 1
@@ -38,6 +39,7 @@ struct server {
 	struct uz_store *store;
 	struct latency latency;
 	struct front_context context;
+	struct shortage shortage;
 	struct front *fronts[FRONTS_MAX];
 	unsigned nfronts;
 };
@@ -289,6 +291,7 @@ static void show(struct server *s)
 	atomic_store(&status->pages_stored, st.pages_stored);
 	atomic_store(&status->compr_bytes, st.compr_bytes);
 	atomic_store(&status->mem_used, st.mem_used);
+	shortage_watch(&s->shortage, s->state->name, &st);
 }
 
 static void complain(const struct server *s, unsigned seconds)

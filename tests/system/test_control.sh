@@ -113,6 +113,9 @@ fallocate --punch-hole --offset 64M --length 64M "$disk"
 echo 1 >"$dir/flush"
 write_to_limit "$disk"
 (($(awk '{ print $2 }' "$dir/io_stat") > 0)) || fail "io_stat counts no failed write: $(cat "$dir/io_stat")"
+wait_for 10 grep -q "memory.limit of $DEV, [0-9]* MiB, is reached: writes fail, [0-9]* so far" "$T/$DEV/log" ||
+    fail "the log does not say that the limit is reached: $(cat "$T/$DEV/log")"
+(($(grep -c 'memory.limit of' "$T/$DEV/log") <= 2)) || fail "the log says it again and again: $(cat "$T/$DEV/log")"
 
 # A page that can't be replaced keeps its old content.
 if dd if="$T/random" of="$disk" bs=4k count=1 skip=5 oflag=direct conv=notrunc status=none 2>/dev/null; then
