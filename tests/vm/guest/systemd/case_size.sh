@@ -16,8 +16,9 @@ kills=$(awk '$1 == "oom_kill" { print $2 }' /proc/vmstat)
 ! uzramd --check --config $config 2>/run/said || fail "--check says nothing"
 cat /run/said
 grep -q 'swap0.toml:1: size: .* 2048 MiB, .* at most .* MiB of this machine' /run/said || fail "it does not say what it takes"
-in_a_cgroup=(systemd-run --quiet --pipe --wait --property=MemoryMax=64M)
-"${in_a_cgroup[@]}" uzramd --check --config $config 2>&1 | grep '64 MiB of the memory cgroup' || fail "its cgroup has no say"
+! systemd-run --quiet --pipe --wait --property=MemoryMax=64M uzramd --check --config $config 2>/run/said.cgroup ||
+    fail "--check says nothing in a cgroup"
+grep '64 MiB of the memory cgroup' /run/said.cgroup || fail "its cgroup has no say"
 ! systemctl start "$UNIT" || fail "it has started"
 said 'swap0.toml:1: size: ' || fail "it does not say why not"
 [[ $(awk '$1 == "oom_kill" { print $2 }' /proc/vmstat) == "$kills" ]] || fail "somebody was killed for it"
