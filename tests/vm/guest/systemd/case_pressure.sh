@@ -28,6 +28,6 @@ done
 cat /run/hog
 wait $hog || fail "wrong pages, or a dead process"
 say "$ram MiB of RAM, at most $most MiB stored, $kills kills and $reloads upgrades in $((SECONDS - began)) s"
-((most > ram * (percent - 100) / 50)) || fail "that was no shortage"
+((most > ram * (percent - 50) / 100)) || fail "that was no shortage"
 [[ $(supervisor) == "$supervisor" ]] || fail "the supervisor was replaced"
 ((reloads > 0)) || fail "no upgrade"
