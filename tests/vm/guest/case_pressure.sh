@@ -104,7 +104,7 @@ say "$MIB MiB, for at least $PRESSURE s"
 press_until $(($(seconds) + PRESSURE)) &
 kill_during $!
 wait $! || fail "wrong pages, or a dead process"
-until stands_by; do usleep 50000; done
+until stand_by 2; do usleep 50000; done
 check_processes
 check_log
 uzramctl stop swap0
