@@ -169,5 +169,7 @@ int main(int argc, char **argv)
 		fall_back(state, &machine, &config);
 	}
 	status = run(&args, &config, state);
+	if (args.stand_by >= 0) /* a server has unmapped the state */
+		return status;
 	return status == EXIT_FAILURE && state && !state->ended ? give_up(&args, state) : status;
 }

@@ -15,6 +15,7 @@ hog_swapped_out 80
 sysctl -q kernel.io_uring_disabled=2
 ! systemctl reload "$UNIT" || fail "it was upgraded"
 wait_for 120 said "$REASON" || fail "it does not say why not"
+! said 'killed by signal' || fail "the new server has not ended by itself"
 in_use || fail "the reload has stopped the device"
 hog_verifies
 sysctl -q kernel.io_uring_disabled=0
