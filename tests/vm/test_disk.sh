@@ -14,6 +14,8 @@ size = "512M"
 enabled = false
 [loop]
 enabled = false
+[latency]
+hold = "never" # tests/system/test_latency.sh may run at the same time
 EOT
 disk=/run/uzram/$DEV/disk
 
