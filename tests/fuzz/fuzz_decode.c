@@ -26,11 +26,13 @@ static void set_up(void)
 	REQUIRE(uz_codec_ctx_new(UZ_CODEC_ZSTD, 1, &ctx) == 0, "no context");
 }
 
-static int decode_at(char *src, enum uz_codec codec, const void *data, size_t len)
+/* fill: what the page holds before */
+static int decode_at(char *src, int fill, enum uz_codec codec, const void *data, size_t len)
 {
 	int r;
 
 	memcpy(src, data, len);
+	memset(page.start, fill, UZ_PAGE_SIZE);
 	r = uz_codec_decode(ctx, codec, src, len, page.start);
 	REQUIRE(r == 0 || r == -EBADMSG, "an error that is none of the contract's");
 	REQUIRE(memcmp(src, data, len) == 0, "the input was written to");
@@ -46,22 +48,26 @@ static void encode_again(void)
 
 	memcpy(copy, page.start, UZ_PAGE_SIZE);
 	len = uz_codec_encode(ctx, copy, obj, sizeof(obj), &codec);
-	REQUIRE(decode_at(input.start, codec, codec == UZ_CODEC_RAW ? copy : obj, len) == 0,
+	REQUIRE(decode_at(input.start, 0, codec, codec == UZ_CODEC_RAW ? copy : obj, len) == 0,
 		"a valid object was refused");
 	REQUIRE(memcmp(copy, page.start, UZ_PAGE_SIZE) == 0, "a page came back changed");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	static char first[UZ_PAGE_SIZE];
+
 	if (!ctx)
 		set_up();
 	if (len > INPUT_MAX)
 		return 0;
 
 	for (enum uz_codec codec = UZ_CODEC_NONE; codec <= UZ_CODEC_COUNT; codec++) {
-		int r = decode_at(guard_tail(&input, len), codec, data, len);
+		int r = decode_at(guard_tail(&input, len), 0, codec, data, len);
 
-		REQUIRE(decode_at(input.start, codec, data, len) == r, "two answers to one input");
+		memcpy(first, page.start, UZ_PAGE_SIZE);
+		REQUIRE(decode_at(input.start, 0xff, codec, data, len) == r, "two answers");
+		REQUIRE(r || !memcmp(first, page.start, UZ_PAGE_SIZE), "a part of a page");
 		if (r == 0)
 			encode_again();
 	}
@@ -99,7 +105,7 @@ static size_t damage(uint8_t *obj, size_t len)
 		obj[below(len)] = (uint8_t)below(256);
 	if (below(4) == 0)
 		len = below(len + 1);
-	for (size_t n = below(4) ? 0 : below(32); n && len < INPUT_MAX; n--)
+	for (size_t n = below(4) ? 0 : below(below(4) ? 32 : INPUT_MAX); n && len < INPUT_MAX; n--)
 		obj[len++] = (uint8_t)below(256);
 	return len;
 }
