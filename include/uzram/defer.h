@@ -11,7 +11,7 @@
  * caller does the work itself.
  *
  * The drain thread reads buffers from the front while their producers append, so ageing (max_age)
- * and uz_defer_flush() need nothing of a producer, not even that it runs. It sleeps in its io_uring
+ * and a flush need nothing of a producer, not even that it runs. It sleeps in its io_uring
  * and nowhere else. Between a push and its drain the value must stay valid whatever else happens:
  * push what has been detached, never an index that can be used anew.
  */
@@ -41,7 +41,7 @@ struct uz_defer_ops {
 
 	/* Do the work for count entries of buf, the first being entry number first. Each entry is
 	 * drained exactly once. Called by the drain thread, under no lock that a push takes. Must
-	 * not call uz_defer_flush(). */
+	 * not call uz_defer_flush(), nor uz_defer_flush_within(). */
 	void (*drain)(void *context, const void *buf, unsigned first, unsigned count);
 
 	/* Do what drain has put off, so as to do the work for several buffers at once: called by
@@ -95,6 +95,10 @@ bool uz_defer_push(struct uz_defer_producer *producer, uint64_t value);
 /* A barrier: returns when every value whose push happened before this call has been drained. Any
  * thread but the drain thread. */
 void uz_defer_flush(struct uz_defer *defer);
+
+/* The same, but it waits no longer than that. With 0 it only has the drain thread begin. Returns
+ * whether everything has been drained. */
+bool uz_defer_flush_within(struct uz_defer *defer, unsigned ms);
 
 /* config.arena, which must not be NULL, has surplus: have the drain thread look. Any thread; never
  * waits. */

@@ -151,18 +151,32 @@ bool uz_defer_push(struct uz_defer_producer *p, uint64_t value)
 
 /* --- flush --- */
 
-void uz_defer_flush(struct uz_defer *d)
+/* deadline 0: none. */
+static bool flush_until(struct uz_defer *d, uint64_t deadline)
 {
 	uint32_t ticket = atomic_fetch_add(&d->flush_requested, 1) + 1;
 
 	uz_defer_wake(d);
 	for (;;) {
 		uint32_t done = atomic_load(&d->flush_done);
+		uint64_t now = deadline ? uz_now_ns() : 0;
 
 		if ((int32_t)(done - ticket) >= 0)
-			return;
-		uz_futex_wait(&d->flush_done, done, 0);
+			return true;
+		if (deadline && now >= deadline)
+			return false;
+		uz_futex_wait(&d->flush_done, done, deadline - now);
 	}
+}
+
+void uz_defer_flush(struct uz_defer *d)
+{
+	flush_until(d, 0);
+}
+
+bool uz_defer_flush_within(struct uz_defer *d, unsigned ms)
+{
+	return flush_until(d, uz_now_ns() + ms * UZ_NSEC_PER_MSEC);
 }
 
 /* --- producers --- */

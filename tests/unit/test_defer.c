@@ -488,6 +488,31 @@ static void test_flush_is_a_barrier(void **state)
 	check_flush(3, true);
 }
 
+/* A flush with a bound gives up; what it asked for is done all the same. */
+static void test_flush_within(void **state)
+{
+	struct uz_defer_producer *blocker;
+	struct uz_defer *d;
+	uint64_t start;
+
+	open_books(PER_PAGE, false);
+	d = new_defer(2, 60000);
+	blocker = new_producer(d);
+	block_drain(blocker, 0);
+	assert_true(uz_defer_push(blocker, 1));
+	start = uz_now_ns();
+	assert_false(uz_defer_flush_within(d, 0));
+	assert_false(uz_defer_flush_within(d, 50));
+	assert_true(uz_now_ns() - start >= 50 * UZ_NSEC_PER_MSEC);
+	open_gate();
+	while (stat_of(d).drained < 2)
+		usleep(1000);
+	assert_true(uz_defer_flush_within(d, 60000));
+	uz_defer_producer_free(blocker);
+	uz_defer_free(d);
+	close_books(2);
+}
+
 /* --- an exhausted pool --- */
 
 /* Each producer has a buffer, however many there are and however few spares. */
@@ -794,6 +819,7 @@ int main(void)
 		cmocka_unit_test(test_push_against_idle),
 		cmocka_unit_test(test_wakes_when_low),
 		cmocka_unit_test(test_flush_is_a_barrier),
+		cmocka_unit_test(test_flush_within),
 		cmocka_unit_test(test_own_buffers),
 		cmocka_unit_test(test_exhausted),
 		cmocka_unit_test(test_stranded),
