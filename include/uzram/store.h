@@ -116,9 +116,9 @@ int uz_discard(struct uz_worker *worker, uint64_t off, uint64_t len);
  * milliseconds. */
 void uz_store_flush(struct uz_store *store);
 
-/* Flush, then move objects out of the emptiest zspages. Returns the pages that were freed. Takes
- * time in proportion to the device's size; I/O goes on meanwhile, and waits for no more than the
- * copy of one object. */
+/* Flush, then move objects out of the emptiest zspages, in eight walks of the slot table at
+ * most. Returns the pages that were freed. Takes time in proportion to the device's size; I/O
+ * goes on meanwhile, and waits for no more than the copy of one object. */
 uint64_t uz_store_compact(struct uz_store *store);
 
 /* Change the memory limit (bytes; 0: none). What is stored beyond it stays. */

@@ -132,6 +132,9 @@ void uz_dispose(struct uz_worker *w, uz_entry e);
 
 extern const struct uz_defer_ops uz_store_defer_ops;
 
+/* Walks of the table in one compaction, at most. */
+#define UZ_COMPACT_ROUNDS 8
+
 /* --- the sweeper's thread --- */
 
 /* Make it; it does nothing until it is kicked for the first time. -ENOMEM, -EAGAIN. */

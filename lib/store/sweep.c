@@ -65,14 +65,17 @@ static uint64_t compact_some(struct uz_store *s)
 }
 
 /* A round takes so many victims of a class at most; others free objects meanwhile. So as long as it
- * goes on as well as it began. */
+ * goes on as well as it began; but what others free out of victims counts as well, so that this
+ * alone would be no bound. */
 static uint64_t compact(struct uz_store *s)
 {
 	uint64_t first, freed, total;
 
 	pthread_mutex_lock(&s->sweep_lock);
 	first = freed = total = compact_some(s);
-	while (freed && freed >= first / 2) {
+	for (unsigned i = 1; i < UZ_COMPACT_ROUNDS && freed && freed >= first / 2; i++) {
+		if (atomic_load(&s->sweep_stop))
+			break;
 		freed = compact_some(s);
 		total += freed;
 	}

@@ -410,6 +410,26 @@ static void test_compact(void **state)
 	assert_int_equal(uz_store_compact(store), 0);
 }
 
+/* One compaction ends, however much is left to do: each round takes 512 victims of a class. */
+static void test_compact_is_bounded(void **state)
+{
+	const uint64_t slots = 20000, most = UZ_COMPACT_ROUNDS * 512;
+	unsigned char page[PAGE];
+
+	assert_int_equal(teardown(NULL), 0);
+	assert_int_equal(uz_arena_new(slots * PAGE, &arena), 0);
+	open_store();
+	for (uint64_t slot = 0; slot < slots; slot++) {
+		make_noisy(1960, slot, page); /* two fit into a zspage of a page */
+		assert_int_equal(uz_write(worker, slot * PAGE, PAGE, page), 0);
+	}
+	for (uint64_t slot = 0; slot < slots; slot += 2)
+		assert_int_equal(uz_discard(worker, slot * PAGE, PAGE), 0);
+	assert_int_equal(uz_store_compact(store), most);
+	assert_in_range(uz_store_compact(store), slots / 4 - most - 10, slots / 4 - most);
+	assert_int_equal(uz_store_compact(store), 0);
+}
+
 /* When a quarter of a store is left, scattered, it closes up without being told; and then it
  * rests. */
 static void test_compact_by_itself(void **state)
@@ -482,6 +502,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_statistics_of_workers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_max, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compact, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_compact_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compact_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_stores, setup, teardown),
 	};
