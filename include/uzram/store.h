@@ -66,8 +66,8 @@ struct uz_store_stat {
 	uint64_t failed_reads, failed_writes;
 	uint64_t invalid_io;  /* requests outside the device */
 	uint64_t notify_free; /* slots emptied by discards */
-	uint64_t corrupt; /* reads whose checksum was wrong, entries found damaged, frees of what
-			     was not there */
+	uint64_t corrupt;     /* reads whose checksum was wrong, entries found damaged, slots that
+				 stayed     locked, frees of what was not there */
 	uint64_t reserve_dry; /* writes that had to wait for memory */
 	/* Deferred free. */
 	uint64_t defer_pushed, defer_drained, defer_fallbacks, defer_runs;
@@ -107,7 +107,7 @@ void uz_worker_free(struct uz_worker *worker);
  *   been freed.
  * On -EIO and -ENOSPC the pages before the failing one have been read or changed; of a read, the
  * rest of buf holds anything; of a write or discard, the failing page and those after it are as
- * before. */
+ * before. But a discard goes on behind a page that is -EIO. */
 int uz_read(struct uz_worker *worker, uint64_t off, size_t len, void *buf);
 int uz_write(struct uz_worker *worker, uint64_t off, size_t len, const void *buf);
 int uz_discard(struct uz_worker *worker, uint64_t off, uint64_t len);

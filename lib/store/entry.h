@@ -2,7 +2,9 @@
  *
  * The slot table's entry: one atomic 64-bit word, all there is to know of a page.
  *
- * - bit 0: lock, as in zram's table
+ * - bit 0: lock, as in zram's table. Its flip is the one that no sum finds out; but a slot that
+ *   stays locked for far longer than anything takes is treated as damaged (uz_slot_lock()).
+ *   Recovery clears it.
  * - bits 1-2: reserved for the idle/accessed state
  * - bits 3-5: codec; 0: the slot is empty, and so is the whole word
  *

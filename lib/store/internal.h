@@ -104,19 +104,20 @@ static inline void count(struct counters *c, enum counter i, int64_t by)
 
 /* --- slots --- */
 
-/* Lock the slot and return its entry, without the lock bit. */
-uz_entry uz_slot_lock(struct uz_store *s, uint64_t slot);
+/* Lock the slot; *ret is its entry, without the lock bit. -EIO: it has been locked for so long that
+ * this must be damage. */
+int uz_slot_lock(struct uz_store *s, uint64_t slot, uz_entry *ret);
 /* Unlock the slot with e as its entry: the old one, or a new one, which is thereby published. */
 void uz_slot_unlock(struct uz_store *s, uint64_t slot, uz_entry e);
-/* Empty the slot and return the entry it had. */
-uz_entry uz_slot_detach(struct uz_store *s, uint64_t slot);
+/* Empty the slot; *ret is the entry it had. -EIO as above. */
+int uz_slot_detach(struct uz_store *s, uint64_t slot, uz_entry *ret);
 
 /* Whole pages and parts of pages; from + len <= UZ_PAGE_SIZE. Errors as in uzram/store.h. */
 int uz_slot_read(struct uz_worker *w, uint64_t slot, size_t from, size_t len, void *buf);
 int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page);
 /* buf NULL: zeroes. */
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf);
-void uz_slot_discard(struct uz_worker *w, uint64_t slot);
+int uz_slot_discard(struct uz_worker *w, uint64_t slot);
 
 /* Whether what e names is an object that was written to this slot. Where nothing else has access to
  * the table. */

@@ -68,17 +68,18 @@ int uz_write(struct uz_worker *w, uint64_t off, size_t len, const void *buf)
 
 int uz_discard(struct uz_worker *w, uint64_t off, uint64_t len)
 {
-	int err = check_range(w, off, len);
+	int err = check_range(w, off, len), ret = err;
 
-	while (!err && len) {
+	/* A damaged page doesn't keep the others from being discarded. */
+	while ((!err || err == -EIO) && len) {
 		struct piece p = first_piece(off, len);
 
-		if (p.len == UZ_PAGE_SIZE)
-			uz_slot_discard(w, p.slot);
-		else
-			err = uz_slot_update(w, p.slot, p.from, p.len, NULL);
+		err = p.len == UZ_PAGE_SIZE ? uz_slot_discard(w, p.slot)
+					    : uz_slot_update(w, p.slot, p.from, p.len, NULL);
+		if (err)
+			ret = err;
 		off += p.len;
 		len -= p.len;
 	}
-	return err;
+	return ret;
 }

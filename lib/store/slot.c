@@ -6,24 +6,54 @@
 #include <string.h>
 
 #include "base/crash.h"
+#include "base/futex.h"
 #include "base/hash.h"
 #include "store/internal.h"
 
 /* --- the lock bit --- */
 
-uz_entry uz_slot_lock(struct uz_store *s, uint64_t slot)
+/* A slot is held while a page is encoded or copied, which is far below a millisecond, or until its
+ * holder gets a CPU again. A bit that is set for this long was set by damage. */
+#define LOCK_WAIT_NS (2 * UZ_NSEC_PER_SEC)
+#define LOCK_STEP_NS (10 * UZ_NSEC_PER_MSEC)
+
+struct lock_wait { /* zeroed at first */
+	unsigned round;
+	uint64_t last, waited; /* ns */
+};
+
+/* Call in every round of a wait. False: it has been long enough. A pause between two rounds counts
+ * for LOCK_STEP_NS at most: when the process or the machine stands still, so does the holder. */
+static bool lock_wait(struct lock_wait *w)
+{
+	uint64_t now, step;
+
+	uz_spin_backoff(&w->round);
+	if (w->round % 64)
+		return true;
+	now = uz_now_ns();
+	step = w->last ? now - w->last : 0;
+	w->last = now;
+	w->waited += step < LOCK_STEP_NS ? step : LOCK_STEP_NS;
+	return w->waited < LOCK_WAIT_NS;
+}
+
+int uz_slot_lock(struct uz_store *s, uint64_t slot, uz_entry *ret)
 {
 	_Atomic uint64_t *e = &s->table[slot];
-	unsigned round = 0;
+	struct lock_wait wait = {0};
 	uz_entry old;
 
 	/* Acquire pairs with the release in uz_slot_unlock(): what the entry names is there. */
 	while ((old = atomic_fetch_or_explicit(e, UZ_ENTRY_LOCK, memory_order_acquire)) &
 	       UZ_ENTRY_LOCK) {
-		while (atomic_load_explicit(e, memory_order_relaxed) & UZ_ENTRY_LOCK)
-			uz_spin_backoff(&round);
+		while (atomic_load_explicit(e, memory_order_relaxed) & UZ_ENTRY_LOCK) {
+			if (!lock_wait(&wait))
+				return -EIO;
+		}
 	}
-	return old;
+	*ret = old;
+	return 0;
 }
 
 void uz_slot_unlock(struct uz_store *s, uint64_t slot, uz_entry e)
@@ -31,22 +61,24 @@ void uz_slot_unlock(struct uz_store *s, uint64_t slot, uz_entry e)
 	atomic_store_explicit(&s->table[slot], e, memory_order_release);
 }
 
-uz_entry uz_slot_detach(struct uz_store *s, uint64_t slot)
+int uz_slot_detach(struct uz_store *s, uint64_t slot, uz_entry *ret)
 {
 	_Atomic uint64_t *e = &s->table[slot];
 	uz_entry old = atomic_load_explicit(e, memory_order_relaxed);
-	unsigned round = 0;
+	struct lock_wait wait = {0};
 
-	/* Whoever holds the lock may be reading the object: wait. Acquire: its last access comes
+	/* The holder of the lock may be reading the object: wait. Acquire: its last access comes
 	 * before our free; pairs with the release in uz_slot_unlock(). */
 	for (;;) {
 		if (old & UZ_ENTRY_LOCK) {
-			uz_spin_backoff(&round);
+			if (!lock_wait(&wait))
+				return -EIO;
 			old = atomic_load_explicit(e, memory_order_relaxed);
 		} else if (!old ||
 			   atomic_compare_exchange_weak_explicit(e, &old, 0, memory_order_acq_rel,
 								 memory_order_relaxed)) {
-			return old;
+			*ret = old;
+			return 0;
 		}
 	}
 }
@@ -156,7 +188,8 @@ static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 
 	if (!(e & UZ_ENTRY_LOCK) && !uz_entry_has_object(e))
 		return fill_page(w, slot, e, page);
-	e = uz_slot_lock(s, slot);
+	if (uz_slot_lock(s, slot, &e))
+		return corrupt(w);
 	if (!uz_entry_has_object(e)) {
 		uz_slot_unlock(s, slot, e);
 		return fill_page(w, slot, e, page);
@@ -280,24 +313,33 @@ static void replace(struct uz_worker *w, uint64_t slot, uz_entry old, uz_entry e
 
 int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page)
 {
-	uz_entry e;
+	uz_entry e, old;
 	int err;
 
 	__builtin_prefetch(&w->store->table[slot]);
 	err = encode(w, slot, page, &e);
+	if (!err && uz_slot_lock(w->store, slot, &old)) {
+		if (uz_entry_has_object(e))
+			uz_pool_release(w->store->pool, uz_entry_off(e));
+		err = corrupt(w);
+	}
 	if (err) {
 		count(&w->counters, N_FAILED_WRITES, 1);
 		return err;
 	}
-	replace(w, slot, uz_slot_lock(w->store, slot), e, page);
+	replace(w, slot, old, e, page);
 	return 0;
 }
 
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf)
 {
-	uz_entry old = uz_slot_lock(w->store, slot), e;
+	uz_entry old, e;
 	int err;
 
+	if (uz_slot_lock(w->store, slot, &old)) {
+		count(&w->counters, N_FAILED_WRITES, 1);
+		return corrupt(w);
+	}
 	UZ_CRASH(SLOT_LOCKED);
 	if (!old && !buf) { /* it is zero already */
 		uz_slot_unlock(w->store, slot, old);
@@ -321,13 +363,16 @@ int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, 
 	return 0;
 }
 
-void uz_slot_discard(struct uz_worker *w, uint64_t slot)
+int uz_slot_discard(struct uz_worker *w, uint64_t slot)
 {
-	uz_entry old = uz_slot_detach(w->store, slot);
+	uz_entry old;
 
+	if (uz_slot_detach(w->store, slot, &old))
+		return corrupt(w);
 	if (!old)
-		return;
+		return 0;
 	UZ_CRASH(DETACHED);
 	count(&w->counters, N_NOTIFY_FREE, 1);
 	uz_dispose(w, old);
+	return 0;
 }

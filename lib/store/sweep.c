@@ -26,9 +26,12 @@
 /* Move the slot's object out of a victim zspage. */
 static void move_object(struct uz_store *s, uint64_t slot)
 {
-	uz_entry e = uz_slot_lock(s, slot);
-	uint64_t from = uz_entry_off(e), to;
+	uint64_t from, to;
+	uz_entry e;
 
+	if (uz_slot_lock(s, slot, &e))
+		return;
+	from = uz_entry_off(e);
 	if (!uz_entry_has_object(e) || !uz_entry_sound(e) || !uz_pool_is_victim(s->pool, from) ||
 	    uz_pool_alloc_dense(s->pool, from, &to)) {
 		uz_slot_unlock(s, slot, e);

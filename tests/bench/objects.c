@@ -36,8 +36,10 @@ static void detach_pages(struct objects *o)
 			die("a write failed");
 	}
 	uz_store_stat(o->store, &st);
-	for (uint64_t slot = 0; slot < o->count; slot++)
-		o->by_slot[slot] = uz_slot_detach(o->store, slot);
+	for (uint64_t slot = 0; slot < o->count; slot++) {
+		if (uz_slot_detach(o->store, slot, &o->by_slot[slot]))
+			die("a slot is locked");
+	}
 	for (uint64_t i = 0; i < o->count; i++)
 		o->entries[i] = o->by_slot[o->order[i]];
 	o->bytes = st.compr_bytes;

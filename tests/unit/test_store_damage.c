@@ -6,6 +6,7 @@
 #include "store_fixture.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -540,6 +541,71 @@ static void test_truncated(void **state)
 	open_attached();
 }
 
+/* --- a slot that stays locked --- */
+
+enum { READ, WRITE, UPDATE, DISCARD, COMPACT, WAYS };
+
+static void *touch_slot(void *arg)
+{
+	unsigned char page[PAGE] = {1};
+	struct uz_worker *w;
+	intptr_t err = 0;
+
+	if (uz_worker_new(store, &w))
+		return (void *)1;
+	switch ((intptr_t)arg) {
+	case READ:
+		err = uz_read(w, PAGE, PAGE, page);
+		break;
+	case WRITE:
+		err = uz_write(w, PAGE, PAGE, page);
+		break;
+	case UPDATE:
+		err = uz_write(w, PAGE + 9, 1, page);
+		break;
+	case DISCARD: /* and its neighbours */
+		err = uz_discard(w, 0, 3 * PAGE);
+		break;
+	case COMPACT:
+		uz_store_compact(store);
+		err = -EIO;
+		break;
+	}
+	uz_worker_free(w);
+	return (void *)err;
+}
+
+/* By a flipped bit: an error, not a hang, until a restart. */
+static void test_stuck_slot(void **state)
+{
+	pthread_t threads[WAYS];
+	uint64_t used;
+
+	for (uint64_t slot = 0; slot < 200; slot++)
+		put_page(slot, PAGE_TEXT, slot);
+	assert_int_equal(uz_discard(worker, 5 * PAGE, 190 * PAGE), 0);
+	uz_store_flush(store);
+	used = get_stat().pages_stored;
+	atomic_fetch_or(&uz_arena_table(arena)[1], UZ_ENTRY_LOCK);
+	for (intptr_t i = 0; i < WAYS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, touch_slot, (void *)i), 0);
+	for (unsigned i = 0; i < WAYS; i++) {
+		void *err;
+
+		pthread_join(threads[i], &err);
+		assert_int_equal((intptr_t)err, -EIO);
+	}
+	assert_zero(0);
+	assert_zero(2);
+	assert_int_equal(get_stat().pages_stored, used - 2);
+	assert_int_equal(get_stat().corrupt, 4);
+	assert_int_equal(get_stat().failed_reads, 1);
+	assert_int_equal(get_stat().failed_writes, 2);
+	assert_int_equal(uz_pool_check(store->pool), 0);
+	reopen_store();
+	assert_page(1, PAGE_TEXT, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -557,6 +623,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_random_damage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_far_entry, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stuck_slot, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("store, damage", tests, NULL, NULL);
