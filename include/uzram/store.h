@@ -36,11 +36,14 @@ struct uz_store_config {
 	struct uz_arena *arena; /* stays the caller's; must outlive the store, and have no other */
 	enum uz_codec codec; /* of pages written from now on; those in the arena may have others */
 	int level;
-	uint64_t mem_limit; /* bytes of data memory; 0: none */
-	uint64_t reserve;   /* bytes of data memory kept populated beyond what is used */
-	bool compact;	    /* by itself, when there is enough to win */
-	bool deferred;	    /* free through the drain thread; else on the path of the overwrite or
-			       discard */
+	uint64_t mem_limit;  /* bytes of data memory; 0: none */
+	uint64_t reserve;    /* bytes of data memory kept populated beyond what is used */
+	unsigned populators; /* workers that may wait in the kernel for memory at the same time,
+				when the reserve stays dry; less than there are workers for any
+				request: the others must serve on. Or 0 */
+	bool compact;	     /* by itself, when there is enough to win */
+	bool deferred;	     /* free through the drain thread; else on the path of the overwrite or
+				discard */
 	unsigned defer_spares; /* buffers, of UZ_DEFER_BUF_SIZE bytes, >= 1 */
 	unsigned defer_age_ms; /* >= 1 */
 };
@@ -64,11 +67,14 @@ struct uz_store_stat {
 	/* Requests, pages. */
 	uint64_t reads, writes;
 	uint64_t failed_reads, failed_writes;
-	uint64_t invalid_io;  /* requests outside the device */
-	uint64_t notify_free; /* slots emptied by discards */
-	uint64_t corrupt;     /* reads whose checksum was wrong, entries found damaged, slots that
-				 stayed     locked, frees of what was not there */
-	uint64_t reserve_dry; /* writes that had to wait for memory */
+	uint64_t failed_limit;	/* of these writes: because the limit is reached */
+	uint64_t failed_memory; /* ... because memory could not be had */
+	uint64_t invalid_io;	/* requests outside the device */
+	uint64_t notify_free;	/* slots emptied by discards */
+	uint64_t corrupt;	/* reads whose checksum was wrong, entries found damaged, slots that
+				   stayed locked, frees of what was not there */
+	uint64_t reserve_dry;	/* writes that had to wait for memory */
+	uint64_t reserve_self;	/* ... and then had it from the kernel themselves */
 	/* Deferred free. */
 	uint64_t defer_pushed, defer_drained, defer_fallbacks, defer_runs;
 	uint64_t defer_pending_bytes; /* encoded length of what is pushed and not drained */
@@ -104,10 +110,17 @@ void uz_worker_free(struct uz_worker *worker);
  * - -EINVAL: not within the device; nothing was done.
  * - -EIO: a page (or the page of which a part was to be changed) is damaged.
  * - -ENOSPC: the memory limit is reached, or there is no memory; only after everything pending has
- *   been freed.
+ *   been freed, or after 200 ms.
  * On -EIO and -ENOSPC the pages before the failing one have been read or changed; of a read, the
  * rest of buf holds anything; of a write or discard, the failing page and those after it are as
- * before. But a discard goes on behind a page that is -EIO. */
+ * before. But a discard goes on behind a page that is -EIO.
+ *
+ * A page that is written waits 200 ms at most, for memory and for what is pending; or at the limit,
+ * where what is pending is waited for first, 200 ms for each; or where memory does come, but other
+ * writes have it first, 2 s. (A machine too busy to let the worker run makes that longer.) When it
+ * was in vain for want of memory, the next writes that find none fail at once, until some has come.
+ * A worker that gets memory from the kernel itself (populators) waits for that as long as the
+ * kernel makes it. */
 int uz_read(struct uz_worker *worker, uint64_t off, size_t len, void *buf);
 int uz_write(struct uz_worker *worker, uint64_t off, size_t len, const void *buf);
 int uz_discard(struct uz_worker *worker, uint64_t off, uint64_t len);

@@ -9,11 +9,11 @@
  * do.
  *
  * A unit is
- * - used: handed out by uz_arena_get();
- * - ready: free and populated; the reserve, from which uz_arena_get() serves;
+ * - used: handed out by uz_arena_try_get() or uz_arena_wait();
+ * - ready: free and populated; the reserve, from which units are handed out;
  * - cold: free and without memory: never used yet, or punched out;
- * - in transit, while the refill thread populates it or the drain thread's ring punches it out.
- * For each area, used + ready + cold + in transit == its number of units.
+ * - in transit, while the refill thread or a getter populates it, or the drain thread's ring
+ * punches it out. For each area, used + ready + cold + in transit == its number of units.
  *
  * Which units are used is not stored in the file: the pool derives it from the slot table
  * (uz_arena_restore()).
@@ -56,8 +56,9 @@ struct uz_arena_stat {
 	uint64_t ready_pages; /* populated and free */
 	uint64_t table_bytes; /* superblock and slot table */
 	uint64_t meta_bytes;  /* private memory of allocator state, as far as it is populated */
-	uint64_t dry;	      /* times that a get found no ready unit */
-	uint64_t failed;      /* ... and gave up waiting for one */
+	uint64_t dry;	      /* requests that had to wait for memory */
+	uint64_t self;	      /* units that getters populated for themselves */
+	uint64_t failed;      /* times that a getter gave up, or did not even wait */
 };
 
 _Atomic uint64_t *uz_arena_table(struct uz_arena *arena);
@@ -117,11 +118,55 @@ int uz_arena_start(struct uz_arena *arena, uint64_t reserve, bool wait,
 /* Stop and join the refill thread. The ready units stay as they are. */
 void uz_arena_stop(struct uz_arena *arena);
 
-/* Take a ready unit of npages pages. Its memory holds anything. Takes one spin lock; when the
- * reserve has run dry, waits for the refill thread, at most UZ_ARENA_WAIT_MS. -ENOSPC: the limit is
- * reached; -ENOMEM: there is no memory. */
-#define UZ_ARENA_WAIT_MS 200
-int64_t uz_arena_get(struct uz_arena *arena, unsigned npages);
+/* Take a ready unit of npages pages. Its memory holds anything. Takes one spin lock and never
+ * waits. -ENOSPC: the limit is reached; -ENOMEM: no unit is ready. */
+int64_t uz_arena_try_get(struct uz_arena *arena, unsigned npages);
+
+/* Waiting for memory when there is none ready. A request that finds none looks again and again:
+ *
+ *	uz_arena_wait_begin(arena, &wait);
+ *	while (nothing is found && uz_arena_wait(arena, &wait, npages) == -EAGAIN)
+ *		look again;
+ *	uz_arena_wait_end(arena, &wait);
+ *
+ * uz_arena_wait() sleeps until it is worthwhile to look again: a unit of any size has become ready
+ * or has been put back, or uz_arena_wake_getters() was called. It returns
+ * - -EAGAIN: look again;
+ * - a unit of npages pages, as uz_arena_try_get() does: the refill thread has not come up with
+ *   memory in UZ_ARENA_SELF_MS, and the caller has populated the unit itself;
+ * - -ENOMEM: memory can't be had: the kernel has refused it, or none has come to any getter in
+ *   UZ_ARENA_WAIT_MS. From then on it returns that at once, until a unit has become ready, has been
+ *   put back, or the limit was changed;
+ * - -ENOSPC: the limit is reached.
+ * So it sleeps UZ_ARENA_WAIT_MS at most; where memory does come, but other getters have it first,
+ * UZ_ARENA_WAIT_MAX_MS, in all the waits that a request has with the same struct. (Time in which
+ *the machine is too busy to let the getter run is not counted.) To populate takes as long as the
+ *kernel looks for memory: uz_arena_set_populators(). The caller holds no lock. */
+#define UZ_ARENA_WAIT_MS     200
+#define UZ_ARENA_WAIT_MAX_MS 2000
+#define UZ_ARENA_SELF_MS     20
+struct uz_wait {	 /* zeroed before the first wait */
+	uint64_t began;	 /* ns; 0: not yet */
+	uint64_t napped; /* ns in all */
+	uint64_t vain;	 /* ... since memory came the last time */
+	uint32_t looked_for, came;
+};
+void uz_arena_wait_begin(struct uz_arena *arena, struct uz_wait *wait);
+int64_t uz_arena_wait(struct uz_arena *arena, struct uz_wait *wait, unsigned npages);
+void uz_arena_wait_end(struct uz_arena *arena, struct uz_wait *wait);
+
+/* What is left of UZ_ARENA_WAIT_MS since the request began to wait, in ms, rounded up: for waits of
+ * its own. It begins here, if it hasn't. */
+unsigned uz_arena_wait_left(struct uz_wait *wait);
+
+/* How many getters may populate for themselves at the same time: 0 at first. Before
+ * uz_arena_start(). There must be others, which serve meanwhile: see get.c. */
+void uz_arena_set_populators(struct uz_arena *arena, unsigned count);
+
+/* Something else that a getter may be waiting for has come: room in a zspage. The caller has held a
+ * lock since under which a getter looks for that. Any thread; costs next to nothing while none
+ * waits. */
+void uz_arena_wake_getters(struct uz_arena *arena);
 
 /* Give count units of npages pages back. Any thread. */
 void uz_arena_put(struct uz_arena *arena, unsigned npages, const uint32_t *units, uint32_t count);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What arena.c (the file and its mapping), units.c (the memory in it), refill.c (getting memory),
- * trim.c (giving it back) and restore.c (taking over what another process had) share.
+ * What arena.c (the file and its mapping), units.c (the memory in it), get.c (handing it out),
+ * populate.c (having it from the kernel), refill.c (having it in time), trim.c (giving it back) and
+ * restore.c (taking over what another process had) share.
  */
 #ifndef UZ_ARENA_INTERNAL_H
 #define UZ_ARENA_INTERNAL_H
@@ -24,13 +25,12 @@ struct area {
 	struct uz_bits ready, cold;
 	uint32_t fresh; /* units from here on have never been used: cold, and in no set */
 	uint32_t nready;
-	uint32_t target;    /* ready units wanted */
+	uint32_t target;    /* ready units wanted, as far as the limit allows: uz_area_target() */
 	uint64_t got_pages; /* handed out since the targets were set the last time */
 	uint64_t demand;    /* pages handed out before that, the longer ago the less they count */
 	bool told;	    /* the drain thread knows of the surplus */
 	uint32_t trim_end;  /* in a pass over the surplus: units from here on have had it; or 0 */
-	uint32_t populated_meta; /* units whose private memory is populated: fresh's high-water mark
-				  */
+	uint32_t populated_meta; /* units below this one have private memory; >= fresh */
 	void *meta;		 /* uz_arena_unit_meta() */
 	size_t meta_size;
 } __attribute__((aligned(64)));
@@ -46,19 +46,25 @@ struct uz_arena {
 	_Atomic uint64_t limit_pages; /* UINT64_MAX: none */
 	_Atomic uint64_t used_pages;
 	_Atomic uint64_t used_max;
-	_Atomic uint64_t dry, failed;
+	_Atomic bool at_limit; /* a getter was refused, and nothing has been put back since */
+	_Atomic uint64_t dry, self, failed;
 
 	void (*surplus)(void *context);
 	void *surplus_context;
 
-	/* The refill thread sleeps on refill_kick, at first until that is no longer
-	 * refill_prepared. Who finds the reserve dry sleeps on refill_done. */
+	/* The refill thread sleeps on refill_kick; after the kernel refused memory, on
+	 * refill_stop. It does nothing before refill_started. */
 	pthread_t refill_thread;
 	bool refill_running;
-	atomic_bool refill_stop;
-	_Atomic uint32_t refill_kick, refill_done;
-	uint32_t refill_prepared;
-	_Atomic uint32_t waiters; /* for refill_done */
+	atomic_bool refill_started;
+	_Atomic uint32_t refill_stop, refill_kick;
+
+	/* Getters that found nothing sleep on looked_for, which changes when it is time to look
+	 * again. came changes when memory has come; while vain_at is the same, none has come since
+	 * a getter waited in vain. */
+	_Atomic uint32_t looked_for, came, vain_at;
+	_Atomic uint32_t waiters;    /* getters that sleep, or are about to */
+	_Atomic uint32_t populators; /* how many more getters may populate for themselves now */
 
 	uint64_t reserve_pages; /* the refill thread's */
 	bool trimming;		/* the drain thread's: a pass is under way */
@@ -76,18 +82,37 @@ static inline size_t uz_unit_bytes(const struct area *ar)
 
 /* --- the area's lock is held --- */
 
+/* Pages that the limit still lets out; no lock is needed. */
+static inline uint64_t uz_arena_left(const struct uz_arena *a)
+{
+	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
+	uint64_t limit = atomic_load_explicit(&a->limit_pages, memory_order_relaxed);
+
+	return limit > used ? limit - used : 0;
+}
+
+/* Ready units that are wanted: no more than the limit would let out. */
+static inline uint32_t uz_area_target(const struct uz_arena *a, const struct area *ar)
+{
+	uint64_t most = uz_arena_left(a) / ar->npages;
+
+	return most < ar->target ? (uint32_t)most : ar->target;
+}
+
 /* Surplus begins well above the target, so that a store that breathes does not populate and punch
  * in turns. */
-static inline uint32_t uz_area_high_mark(const struct area *ar)
+static inline uint32_t uz_area_high_mark(const struct uz_arena *a, const struct area *ar)
 {
-	return ar->target + ar->target / 2 + 1;
+	uint32_t target = uz_area_target(a, ar);
+
+	return target + target / 2 + 1;
 }
 
 /* Whether the drain thread is to be told of surplus: once, until it has come to look. The area's
  * lock is held. */
-static inline bool uz_area_must_tell(struct area *ar)
+static inline bool uz_area_must_tell(const struct uz_arena *a, struct area *ar)
 {
-	if (ar->told || ar->nready < uz_area_high_mark(ar))
+	if (ar->told || ar->nready < uz_area_high_mark(a, ar))
 		return false;
 	ar->told = true;
 	return true;
@@ -98,8 +123,17 @@ static inline bool uz_area_must_tell(struct area *ar)
 /* Wake the refill thread. */
 void uz_arena_kick_refill(struct uz_arena *a);
 
-/* Units have become ready: wake who waits for one. */
-void uz_arena_wake_getters(struct uz_arena *a);
+/* Units have become ready: waiting for memory is not in vain, and getters that do shall look. The
+ * caller has held an area's lock since. */
+void uz_arena_memory_came(struct uz_arena *a);
+
+/* Make up to want (at most UZ_POPULATE_BATCH: what an area has in a row, before the next one's
+ * turn) cold units ready. Returns how many, 0 if there are none, or -errno if not all. */
+#define UZ_POPULATE_BATCH 32
+int uz_populate_batch(struct uz_arena *a, struct area *ar, uint32_t want);
+
+/* Populate one cold unit, which is the caller's from then on. Returns its number or -errno. */
+int64_t uz_populate_one(struct uz_arena *a, struct area *ar);
 
 /* Populate the private memory that goes with count units. */
 int uz_units_populate_private(struct area *ar, uint32_t first, uint32_t count);

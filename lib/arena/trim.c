@@ -16,20 +16,20 @@
 #define EXTENT_MAX 1024
 
 /* Take an extent of surplus out of the area. The area's lock is held. */
-static bool take_extent(struct area *ar, struct uz_extent *ret)
+static bool take_extent(const struct uz_arena *a, struct area *ar, struct uz_extent *ret)
 {
-	uint32_t last, first, end;
+	uint32_t last, first, end, target = uz_area_target(a, ar);
 
 	if (!ar->trim_end)
 		return false;
-	last = ar->nready > ar->target ? uz_bits_prev(&ar->ready, ar->trim_end - 1) : UZ_BITS_NONE;
+	last = ar->nready > target ? uz_bits_prev(&ar->ready, ar->trim_end - 1) : UZ_BITS_NONE;
 	if (last == UZ_BITS_NONE) {
 		ar->trim_end = 0;
 		return false;
 	}
 	first = end = last + 1;
 	for (uint32_t unit = last; end - unit <= EXTENT_MAX; unit--) {
-		if (uz_bits_has(&ar->ready, unit) && ar->nready > ar->target) {
+		if (uz_bits_has(&ar->ready, unit) && ar->nready > target) {
 			uz_bits_remove(&ar->ready, unit);
 			ar->nready--;
 			first = unit;
@@ -67,7 +67,7 @@ unsigned uz_arena_trim_begin(struct uz_arena *a, struct uz_extent *ret, unsigned
 			begin_pass(ar);
 		while (count < max && found) {
 			uz_spin_lock(&ar->lock);
-			found = take_extent(ar, &ret[count]);
+			found = take_extent(a, ar, &ret[count]);
 			uz_spin_unlock(&ar->lock);
 			count += found;
 		}
@@ -113,7 +113,7 @@ void uz_arena_trim_end(struct uz_arena *a, const struct uz_extent *e, bool punch
 	if (!punched) {
 		for (uint32_t unit = e->first; unit < end; unit++)
 			return_unit(ar, unit, has_memory(a, e->npages, unit));
-		uz_arena_wake_getters(a);
+		uz_arena_memory_came(a);
 		return;
 	}
 	uz_spin_lock(&ar->lock);

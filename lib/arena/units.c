@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The arena's data memory: its areas and their addresses; units handed out and given back.
+ * The arena's data memory: its areas and their addresses.
  */
 #include "arena/internal.h"
 
-#include <errno.h>
 #include <sys/mman.h>
 
-#include "base/futex.h"
 #include "base/sparse.h"
 
 int uz_areas_init(struct uz_arena *a)
@@ -103,135 +101,6 @@ uint32_t uz_arena_nunits(const struct uz_arena *a, unsigned npages)
 	return a->areas[npages - 1].nunits;
 }
 
-/* --- get and put --- */
-
-static uint32_t low_mark(const struct area *ar)
-{
-	return ar->target - ar->target / 4;
-}
-
-static int charge(struct uz_arena *a, unsigned npages)
-{
-	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
-	uint64_t max = atomic_load_explicit(&a->used_max, memory_order_relaxed);
-
-	/* Not add and then look: what one thread is refused must not count against another. */
-	do {
-		if (used + npages > atomic_load_explicit(&a->limit_pages, memory_order_relaxed))
-			return -ENOSPC;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&a->used_pages, &used, used + npages, memory_order_relaxed, memory_order_relaxed));
-	used += npages;
-	while (used > max &&
-	       !atomic_compare_exchange_weak_explicit(&a->used_max, &max, used,
-						      memory_order_relaxed, memory_order_relaxed))
-		;
-	return 0;
-}
-
-static void uncharge(struct uz_arena *a, unsigned npages)
-{
-	atomic_fetch_sub_explicit(&a->used_pages, npages, memory_order_relaxed);
-}
-
-/* The lowest: what is free gathers above, and goes back to the kernel in large pieces. */
-static uint32_t take_ready(struct uz_arena *a, struct area *ar)
-{
-	uint32_t unit;
-	bool low;
-
-	uz_spin_lock(&ar->lock);
-	unit = uz_bits_next(&ar->ready, 0);
-	if (unit != UZ_BITS_NONE) {
-		uz_bits_remove(&ar->ready, unit);
-		ar->nready--;
-		ar->got_pages += ar->npages;
-	}
-	/* At the mark only, not below it: one system call a refill. */
-	low = ar->nready == low_mark(ar) || unit == UZ_BITS_NONE;
-	uz_spin_unlock(&ar->lock);
-	if (low)
-		uz_arena_kick_refill(a);
-	return unit;
-}
-
-static uint32_t wait_ready(struct uz_arena *a, struct area *ar)
-{
-	uint64_t deadline = uz_now_ns() + UZ_ARENA_WAIT_MS * UZ_NSEC_PER_MSEC;
-	uint32_t unit;
-
-	atomic_fetch_add_explicit(&a->dry, 1, memory_order_relaxed);
-	/* Before looking: see uz_arena_wake_getters(). */
-	atomic_fetch_add_explicit(&a->waiters, 1, memory_order_relaxed);
-	for (;;) {
-		uint32_t done = atomic_load(&a->refill_done);
-		uint64_t now;
-
-		unit = take_ready(a, ar);
-		if (unit != UZ_BITS_NONE)
-			break;
-		now = uz_now_ns();
-		if (now >= deadline) {
-			atomic_fetch_add_explicit(&a->failed, 1, memory_order_relaxed);
-			break;
-		}
-		uz_futex_wait(&a->refill_done, done, deadline - now);
-	}
-	atomic_fetch_sub_explicit(&a->waiters, 1, memory_order_relaxed);
-	return unit;
-}
-
-void uz_arena_wake_getters(struct uz_arena *a)
-{
-	/* A getter that did not see what the caller has added under the area's lock held that lock
-	 * before it, and had counted itself by then. */
-	if (!atomic_load_explicit(&a->waiters, memory_order_relaxed))
-		return;
-	atomic_fetch_add(&a->refill_done, 1);
-	uz_futex_wake(&a->refill_done, INT_MAX);
-}
-
-int64_t uz_arena_get(struct uz_arena *a, unsigned npages)
-{
-	struct area *ar = uz_area_of(a, npages);
-	uint32_t unit;
-	int err;
-
-	err = charge(a, npages);
-	if (err)
-		return err;
-	unit = take_ready(a, ar);
-	if (unit == UZ_BITS_NONE)
-		unit = wait_ready(a, ar);
-	if (unit == UZ_BITS_NONE) {
-		uncharge(a, npages);
-		return -ENOMEM;
-	}
-	return unit;
-}
-
-void uz_arena_put(struct uz_arena *a, unsigned npages, const uint32_t *units, uint32_t count)
-{
-	struct area *ar = uz_area_of(a, npages);
-	bool tell;
-
-	uz_spin_lock(&ar->lock);
-	for (uint32_t i = 0; i < count; i++)
-		uz_bits_add(&ar->ready, units[i]);
-	ar->nready += count;
-	tell = uz_area_must_tell(ar);
-	uz_spin_unlock(&ar->lock);
-	uncharge(a, count * npages);
-	uz_arena_wake_getters(a);
-	if (tell && a->surplus)
-		a->surplus(a->surplus_context);
-}
-
-void uz_arena_set_limit(struct uz_arena *a, uint64_t bytes)
-{
-	atomic_store(&a->limit_pages, bytes ? bytes / UZ_PAGE_SIZE : UINT64_MAX);
-}
-
 /* --- statistics --- */
 
 void uz_arena_reset_max(struct uz_arena *a)
@@ -246,6 +115,7 @@ void uz_arena_stat(struct uz_arena *a, struct uz_arena_stat *ret)
 		.used_max = atomic_load(&a->used_max),
 		.table_bytes = a->sb->data_off,
 		.dry = atomic_load(&a->dry),
+		.self = atomic_load(&a->self),
 		.failed = atomic_load(&a->failed),
 	};
 

@@ -80,6 +80,7 @@ size_t uz_pool_compact_end(struct uz_pool *p)
 		pages += c->victims_freed * c->npages;
 		uz_spin_unlock(&c->lock);
 	}
+	uz_arena_wake_getters(p->arena); /* there is room in them again */
 	atomic_fetch_add(&p->pages_compacted, pages);
 	return pages;
 }

@@ -160,23 +160,30 @@ static bool take_room(struct uz_pool *p, struct size_class *c, uint64_t *ret_off
 	return found;
 }
 
-/* From a new zspage. */
-static int take_new(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
+/* From a new zspage, which the unit becomes. */
+static void start_and_take(struct uz_pool *p, struct size_class *c, uint32_t unit,
+			   uint64_t *ret_off)
 {
-	int64_t unit = uz_arena_get(p->arena, c->npages); /* without the lock: this may wait */
 	bool found;
 
-	if (unit < 0)
-		return (int)unit;
 	uz_spin_lock(&c->lock);
 	found = take_object(p, c, ret_off); /* meanwhile another thread may have made room */
 	if (!found) {
-		zspage_start(p, c, (uint32_t)unit);
+		zspage_start(p, c, unit);
 		take_object(p, c, ret_off);
 	}
 	uz_spin_unlock(&c->lock);
 	if (found)
-		uz_arena_put(p->arena, c->npages, &(uint32_t){(uint32_t)unit}, 1);
+		uz_arena_put(p->arena, c->npages, &unit, 1);
+}
+
+static int take_new(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
+{
+	int64_t unit = uz_arena_try_get(p->arena, c->npages);
+
+	if (unit < 0)
+		return (int)unit;
+	start_and_take(p, c, (uint32_t)unit, ret_off);
 	return 0;
 }
 
@@ -194,7 +201,7 @@ static bool is_worth_it(struct size_class *fine, const struct size_class *coarse
 	return worth;
 }
 
-int uz_pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
+int uz_pool_try_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
 {
 	struct size_class *coarse = uz_pool_class_of(p, COARSE, size);
 	struct size_class *fine = uz_pool_class_of(p, FINE, size);
@@ -204,6 +211,24 @@ int uz_pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
 	if (fine && is_worth_it(fine, coarse) && take_new(p, fine, ret_off) == 0)
 		return 0;
 	return take_room(p, coarse, ret_off) ? 0 : take_new(p, coarse, ret_off);
+}
+
+int uz_pool_alloc(struct uz_pool *p, size_t size, struct uz_wait *wait, uint64_t *ret_off)
+{
+	struct size_class *coarse = uz_pool_class_of(p, COARSE, size);
+	int64_t got = -EAGAIN;
+	int err = -ENOMEM;
+
+	uz_arena_wait_begin(p->arena, wait);
+	while (got == -EAGAIN && (err = uz_pool_try_alloc(p, size, ret_off)) == -ENOMEM)
+		got = uz_arena_wait(p->arena, wait, coarse->npages);
+	uz_arena_wait_end(p->arena, wait);
+	if (got == -EAGAIN)
+		return err;
+	if (got < 0)
+		return (int)got;
+	start_and_take(p, coarse, (uint32_t)got, ret_off);
+	return 0;
 }
 
 int uz_pool_alloc_dense(struct uz_pool *p, uint64_t off, uint64_t *ret_off)
@@ -281,6 +306,8 @@ int uz_pool_release(struct uz_pool *p, uint64_t off)
 	uz_spin_unlock(&at.c->lock);
 	if (put == PUT_EMPTIED)
 		uz_arena_put(p->arena, at.c->npages, &at.unit, 1);
+	else
+		uz_arena_wake_getters(p->arena);
 	return put == PUT_BAD ? -EINVAL : 0;
 }
 
@@ -327,6 +354,8 @@ static size_t release_some(struct uz_pool *p, struct size_class *c, const uint64
 	uz_spin_unlock(&c->lock);
 	if (nempty)
 		uz_arena_put(p->arena, c->npages, empty, nempty);
+	else
+		uz_arena_wake_getters(p->arena);
 	return freed;
 }
 

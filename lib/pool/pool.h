@@ -16,7 +16,7 @@
  * pool: nothing of the pool's own state is in the arena.
  *
  * Every function may be called by any thread, except where it says otherwise. Lock order: a class's
- * lock, then an area's. Nothing here waits for anything but the reserve (uz_arena_get()).
+ * lock, then an area's. Nothing waits but uz_pool_alloc().
  */
 #ifndef UZ_POOL_POOL_H
 #define UZ_POOL_POOL_H
@@ -56,10 +56,15 @@ size_t uz_pool_huge_size(const struct uz_pool *pool);
 unsigned uz_pool_class(const struct uz_pool *pool, uint64_t off, size_t size);
 
 /* Allocate size bytes, 1 to UZ_PAGE_SIZE: *ret_off is a multiple of UZ_POOL_GRANULE; for an object
- * of a page, of UZ_PAGE_SIZE. Takes the locks of the size's classes, each for a few dozen
- * instructions; may wait for the reserve, for a fine class's unit and then for a coarse one's.
- * -ENOSPC: the memory limit; -ENOMEM: no memory. */
-int uz_pool_alloc(struct uz_pool *pool, size_t size, uint64_t *ret_off);
+ * of a page, of UZ_PAGE_SIZE. Looks for room in the size's fine class, for a ready unit for that,
+ * and then for the same in the coarse class; takes the locks of the classes, each for a few dozen
+ * instructions. -ENOSPC: the memory limit; -ENOMEM: no room, and no unit is ready. Never waits. */
+int uz_pool_try_alloc(struct uz_pool *pool, size_t size, uint64_t *ret_off);
+
+/* The same, but where there is nothing it waits for whatever comes first of all that, as described
+ * for uz_arena_wait(). The caller holds no lock and no slot. -ENOMEM: memory can't be had. */
+struct uz_wait;
+int uz_pool_alloc(struct uz_pool *pool, size_t size, struct uz_wait *wait, uint64_t *ret_off);
 
 /* Free the object at off. -EINVAL if there is none: nothing is changed then. */
 int uz_pool_release(struct uz_pool *pool, uint64_t off);

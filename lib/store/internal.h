@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The store's state, shared by store.c (life), slot.c (pages), io.c (ranges), free.c (detached
- * entries), sweep.c (compaction) and recover.c.
+ * The store's state, shared by store.c (life), slot.c (reading pages), write.c (writing them),
+ * io.c (ranges), free.c (detached entries), sweep.c (compaction) and recover.c.
  */
 #ifndef UZ_STORE_INTERNAL_H
 #define UZ_STORE_INTERNAL_H
@@ -30,6 +30,8 @@ enum counter {
 	N_WRITES,
 	N_FAILED_READS,
 	N_FAILED_WRITES,
+	N_FAILED_LIMIT,
+	N_FAILED_MEMORY,
 	N_INVALID,
 	N_NOTIFY_FREE,
 	N_CORRUPT,
@@ -102,6 +104,10 @@ static inline void count(struct counters *c, enum counter i, int64_t by)
 			      memory_order_relaxed);
 }
 
+/* Encoded length of what has been pushed and not freed. What other threads push at the time may be
+ * missing. */
+uint64_t uz_store_pending_bytes(struct uz_store *s);
+
 /* --- slots --- */
 
 /* Lock the slot; *ret is its entry, without the lock bit. -EIO: it has been locked for so long that
@@ -118,6 +124,24 @@ int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page);
 /* buf NULL: zeroes. */
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf);
 int uz_slot_discard(struct uz_worker *w, uint64_t slot);
+
+/* The page of the entry e; if that has an object the slot is locked. -EIO. */
+int uz_slot_load(struct uz_worker *w, uint64_t slot, uz_entry e, void *page);
+/* Count damage; returns -EIO. */
+int uz_slot_corrupt(struct uz_worker *w);
+
+/* Checksums, each bound to its slot's number, so that one slot's content is wrong in another: of an
+ * object, as which codec's; of an inline word, in UZ_INLINE_SUM_BITS. */
+uint32_t uz_object_sum(uint64_t slot, enum uz_codec codec, const void *object, size_t len);
+uint32_t uz_word_sum(uint64_t slot, uint64_t word);
+
+/* Objects have long left the caches when they are read, and so has free memory. All lines at once,
+ * so that the misses overlap. */
+static inline void uz_prefetch(const unsigned char *object, size_t size)
+{
+	for (size_t i = 0; i < size; i += 64)
+		__builtin_prefetch(object + i);
+}
 
 /* Whether what e names is an object that was written to this slot. Where nothing else has access to
  * the table. */

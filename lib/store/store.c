@@ -73,6 +73,7 @@ int uz_store_start(struct uz_store *s, bool wait)
 	if (err)
 		return err;
 	uz_store_set_limit(s, s->config.mem_limit);
+	uz_arena_set_populators(s->config.arena, s->config.populators);
 	err = uz_arena_start(s->config.arena, s->config.reserve, wait, on_surplus, s);
 	if (!err)
 		uz_sweeper_kick(s);
@@ -197,6 +198,32 @@ static uint64_t sum(const struct counters *c, enum counter i)
 	return n > 0 ? (uint64_t)n : 0;
 }
 
+static void add_up(struct uz_store *s, struct counters *all)
+{
+	uz_spin_lock(&s->list_lock);
+	add_counters(all, &s->gone);
+	for (const struct uz_worker *w = s->workers; w; w = w->next)
+		add_counters(all, &w->counters);
+	uz_spin_unlock(&s->list_lock);
+}
+
+static uint64_t pending_bytes(const struct counters *all, uint64_t drained)
+{
+	uint64_t pushed = sum(all, N_PUSHED_BYTES);
+
+	return pushed > drained ? pushed - drained : 0;
+}
+
+uint64_t uz_store_pending_bytes(struct uz_store *s)
+{
+	/* First, so that what is pending is never less than nothing. */
+	uint64_t drained = atomic_load_explicit(&s->drained_bytes, memory_order_relaxed);
+	struct counters all = {0};
+
+	add_up(s, &all);
+	return pending_bytes(&all, drained);
+}
+
 static void stat_defer(struct uz_store *s, uint64_t drained_bytes, const struct counters *all,
 		       struct uz_store_stat *st)
 {
@@ -208,8 +235,7 @@ static void stat_defer(struct uz_store *s, uint64_t drained_bytes, const struct 
 	st->defer_fallbacks = defer.fallbacks;
 	st->defer_runs = defer.runs;
 	st->defer_spares = defer.spares;
-	if (sum(all, N_PUSHED_BYTES) > drained_bytes)
-		st->defer_pending_bytes = sum(all, N_PUSHED_BYTES) - drained_bytes;
+	st->defer_pending_bytes = pending_bytes(all, drained_bytes);
 }
 
 static void stat_memory(struct uz_store *s, struct uz_store_stat *st)
@@ -226,23 +252,19 @@ static void stat_memory(struct uz_store *s, struct uz_store_stat *st)
 	st->table_bytes = arena.table_bytes;
 	st->meta_bytes = arena.meta_bytes;
 	st->reserve_dry = arena.dry;
+	st->reserve_self = arena.self;
 	st->pages_compacted = pool.pages_compacted;
 	st->moved_bytes = atomic_load_explicit(&s->moved_bytes, memory_order_relaxed);
 }
 
 void uz_store_stat(struct uz_store *s, struct uz_store_stat *ret)
 {
-	/* First, so that what is pending is never less than nothing. */
-	uint64_t drained_bytes = atomic_load_explicit(&s->drained_bytes, memory_order_relaxed);
+	uint64_t drained_bytes = /* first: see uz_store_pending_bytes() */
+		atomic_load_explicit(&s->drained_bytes, memory_order_relaxed);
 	struct counters all = {0};
 	struct uz_store_stat st = {0};
 
-	uz_spin_lock(&s->list_lock);
-	add_counters(&all, &s->gone);
-	for (const struct uz_worker *w = s->workers; w; w = w->next)
-		add_counters(&all, &w->counters);
-	uz_spin_unlock(&s->list_lock);
-
+	add_up(s, &all);
 	st.pages_stored = sum(&all, N_PAGES);
 	st.compr_bytes = sum(&all, N_COMPR_BYTES);
 	st.same_pages = sum(&all, N_SAME);
@@ -252,6 +274,8 @@ void uz_store_stat(struct uz_store *s, struct uz_store_stat *ret)
 	st.writes = sum(&all, N_WRITES);
 	st.failed_reads = sum(&all, N_FAILED_READS);
 	st.failed_writes = sum(&all, N_FAILED_WRITES);
+	st.failed_limit = sum(&all, N_FAILED_LIMIT);
+	st.failed_memory = sum(&all, N_FAILED_MEMORY);
 	st.invalid_io = sum(&all, N_INVALID);
 	st.notify_free = sum(&all, N_NOTIFY_FREE);
 	st.corrupt =

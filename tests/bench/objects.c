@@ -94,10 +94,11 @@ void objects_renew(struct objects *o)
 	if (st.objects)
 		die("objects are left");
 	for (uint64_t slot = 0; slot < o->count; slot++) {
-		uint64_t off;
+		struct uz_wait wait = {0};
 		uz_entry *e = &o->by_slot[slot];
+		uint64_t off;
 
-		if (uz_pool_alloc(o->store->pool, uz_entry_size(*e), &off))
+		if (uz_pool_alloc(o->store->pool, uz_entry_size(*e), &wait, &off))
 			die("no memory for an object");
 		memset(uz_arena_ptr(o->arena, off), 1, uz_entry_size(*e));
 		*e = uz_entry_moved(*e, off);

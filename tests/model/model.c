@@ -75,6 +75,7 @@ struct uz_store *store_new(const struct options *o, struct uz_arena *arena)
 		.codec = o->codec,
 		.level = uz_codec_info(o->codec)->level_default,
 		.reserve = 1 << 20,
+		.populators = o->threads > 1,
 		.deferred = o->deferred,
 		.defer_spares = 2,
 		.defer_age_ms = 5,

@@ -24,6 +24,7 @@
 #include "../model/pages.h"
 #include "arena/internal.h"
 #include "base/futex.h"
+#include "waiting.h"
 
 #define PAGE	  UZ_PAGE_SIZE
 #define MIB	  (UINT64_C(1) << 20)
@@ -210,8 +211,10 @@ static inline int64_t get_patiently(struct uz_arena *a, unsigned npages)
 {
 	int64_t got = -ENOMEM;
 
-	for (unsigned i = 0; got == -ENOMEM && i < 10; i++)
-		got = uz_arena_get(a, npages);
+	for (unsigned i = 0; got == -ENOMEM && i < 10; i++) {
+		usleep(i * UZ_ARENA_WAIT_MS * 1000);
+		got = get_waiting(a, npages);
+	}
 	return got;
 }
 

@@ -18,10 +18,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/futex.h"
 #include "model/pages.h"
 #include "pool/internal.h"
+#include "waiting.h"
 
 #define PAGE	 UZ_PAGE_SIZE
 #define DISKSIZE (UINT64_C(64) << 20)
@@ -95,13 +97,22 @@ static inline void model_done(struct model *m)
 	free(m->live);
 }
 
+static inline int pool_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
+{
+	struct uz_wait wait = {0};
+
+	return uz_pool_alloc(p, size, &wait, ret_off);
+}
+
 /* On a machine so busy that the refill thread does not run for UZ_ARENA_WAIT_MS, try again. */
 static inline int alloc_patiently(struct uz_pool *p, size_t size, uint64_t *ret_off)
 {
 	int err = -ENOMEM;
 
-	for (unsigned i = 0; err == -ENOMEM && i < 10; i++)
-		err = uz_pool_alloc(p, size, ret_off);
+	for (unsigned i = 0; err == -ENOMEM && i < 10; i++) {
+		usleep(i * UZ_ARENA_WAIT_MS * 1000);
+		err = pool_alloc(p, size, ret_off);
+	}
 	return err;
 }
 

@@ -208,23 +208,23 @@ static void test_limit(void **state)
 	uz_arena_set_limit(a, 100 * PAGE + PAGE - 1);
 	while (m.pages < 96)
 		model_get(&m, 8);
-	assert_int_equal(uz_arena_get(a, 5), -ENOSPC);
+	assert_int_equal(get_waiting(a, 5), -ENOSPC);
 	model_get(&m, 3);
-	assert_int_equal(uz_arena_get(a, 2), -ENOSPC);
+	assert_int_equal(get_waiting(a, 2), -ENOSPC);
 	model_get(&m, 1);
 	for (unsigned n = 1; n <= SIZES; n++)
-		assert_int_equal(uz_arena_get(a, n), -ENOSPC);
+		assert_int_equal(get_waiting(a, n), -ENOSPC);
 	model_check(&m);
 
 	uz_arena_set_limit(a, 50 * PAGE); /* lowered: what is used stays */
 	model_check(&m);
 	while (m.pages > 50) {
-		assert_int_equal(uz_arena_get(a, 1), -ENOSPC);
+		assert_int_equal(get_waiting(a, 1), -ENOSPC);
 		model_put(&m, 0);
 	}
 	while (m.pages < 50)
 		model_get(&m, 1);
-	assert_int_equal(uz_arena_get(a, 1), -ENOSPC);
+	assert_int_equal(get_waiting(a, 1), -ENOSPC);
 
 	uz_arena_set_limit(a, 0);
 	while (m.pages < 2000)
@@ -244,7 +244,7 @@ static void *ask_too_much(void *arg)
 	struct too_much *t = arg;
 
 	while (!atomic_load(&t->stop)) {
-		if (uz_arena_get(t->arena, 8) != -ENOSPC)
+		if (get_waiting(t->arena, 8) != -ENOSPC)
 			atomic_fetch_add(&t->complaints, 1);
 	}
 	return NULL;
@@ -265,7 +265,7 @@ static void test_limit_is_exact(void **state)
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, ask_too_much, &t), 0);
 	for (int64_t unit = 0; unit >= 0 && uz_now_ns() < end;) {
-		unit = uz_arena_get(t.arena, 1);
+		unit = get_waiting(t.arena, 1);
 		if (unit >= 0)
 			uz_arena_put(t.arena, 1, &(uint32_t){(uint32_t)unit}, 1);
 		else
@@ -298,7 +298,7 @@ static void *get_and_keep(void *arg)
 
 	while (g->nheld + g->failed < GETTER_KEEP) {
 		unsigned n = g->npages ? g->npages : 1 + rng_next(&g->rng) % SIZES;
-		int64_t got = uz_arena_get(g->arena, n);
+		int64_t got = get_waiting(g->arena, n);
 		struct unit u = {n, (uint32_t)got};
 
 		if (got >= 0) {
@@ -377,7 +377,7 @@ static void *take_single_pages(void *arg)
 	struct glutton *g = arg;
 
 	for (unsigned i = 0; i < 15000 && !atomic_load(&g->sated); i++)
-		uz_arena_get(g->arena, 1);
+		get_waiting(g->arena, 1);
 	atomic_store(&g->sated, true);
 	return NULL;
 }
@@ -393,7 +393,7 @@ static void test_dry_elsewhere(void **state)
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, take_single_pages, &g), 0);
 	while (got < 1000 && !atomic_load(&g.sated))
-		got += uz_arena_get(g.arena, SIZES) >= 0;
+		got += get_waiting(g.arena, SIZES) >= 0;
 	atomic_store(&g.sated, true);
 	for (unsigned i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
@@ -443,7 +443,7 @@ static void test_no_memory(void **state)
 		model_get(&m, 4);
 	for (;;) {
 		start = uz_now_ns();
-		got = uz_arena_get(a, 4);
+		got = get_waiting(a, 4);
 		took = (uz_now_ns() - start) / UZ_NSEC_PER_MSEC;
 		if (got < 0)
 			break;
@@ -472,7 +472,7 @@ static void *get_one(void *arg)
 {
 	struct getter *g = arg;
 	uint64_t start = uz_now_ns();
-	int64_t got = uz_arena_get(g->arena, 4);
+	int64_t got = get_waiting(g->arena, 4);
 
 	g->failed = (unsigned)((uz_now_ns() - start) / UZ_NSEC_PER_MSEC);
 	if (got >= 0)
@@ -480,7 +480,7 @@ static void *get_one(void *arg)
 	return NULL;
 }
 
-/* Who waits for a unit has the next that is put back, at once. */
+/* A getter that waits for a unit has the next that is put back, at once. */
 static void test_put_wakes(void **state)
 {
 	static struct getter g;
@@ -493,12 +493,14 @@ static void test_put_wakes(void **state)
 		skip(); /* no CAP_SYS_ADMIN */
 	assert_int_equal(uz_arena_start(a, RESERVE, true, NULL, NULL), 0);
 	model_init(&m, a);
-	while ((got = uz_arena_get(a, 4)) >= 0)
+	while ((got = get_waiting(a, 4)) >= 0)
 		model_took(&m, (struct unit){4, (uint32_t)got});
 	g.arena = a;
 	/* A busy machine may take its time; not every time. */
 	for (unsigned i = 0, ms = UZ_ARENA_WAIT_MS; ms > UZ_ARENA_WAIT_MS / 2; i++) {
 		assert_true(i < 10);
+		model_put(&m, 0); /* memory comes: the next getter waits again */
+		model_get(&m, 4);
 		assert_int_equal(pthread_create(&thread, NULL, get_one, &g), 0);
 		usleep(UZ_ARENA_WAIT_MS / 10 * 1000);
 		model_put(&m, 0);

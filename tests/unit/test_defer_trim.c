@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "arena/internal.h"
+#include "waiting.h"
 
 #define DISKSIZE (UINT64_C(128) << 20)
 #define RESERVE	 (UINT64_C(2) << 20)
@@ -43,7 +44,7 @@ static void trimmer_init(struct trimmer *t, struct uz_arena *a)
 	assert_true(uz_defer_push(t->p, 0)); /* whose drain tells the thread's number */
 	uz_defer_flush(t->d);
 	for (unsigned i = 0; i < UNITS;) {
-		int64_t unit = uz_arena_get(a, 1);
+		int64_t unit = get_waiting(a, 1);
 
 		assert_true(unit >= 0 || unit == -ENOMEM); /* the refill thread has not run */
 		if (unit >= 0)
@@ -226,7 +227,7 @@ static void test_trim_refused(void **state)
 	assert_true(st.ready_pages >= UNITS / 2);
 	assert_int_equal(file_memory(&t), st.table_bytes + (st.used_pages + st.ready_pages) * PAGE);
 	for (unsigned i = 0; i < UNITS; i += 2)
-		assert_true(uz_arena_get(t.arena, 1) >= 0);
+		assert_true(get_waiting(t.arena, 1) >= 0);
 	assert_int_equal(arena_stat(&t).used_pages, UNITS);
 	trimmer_done(&t);
 }

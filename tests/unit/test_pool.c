@@ -328,8 +328,8 @@ static void test_no_room(void **state)
 	uz_arena_set_limit(m.arena, (uint64_t)class_of(&m, &m.live[0])->npages * PAGE);
 	while (m.nlive < class_of(&m, &m.live[0])->objects)
 		model_alloc(&m, 1000);
-	assert_int_equal(uz_pool_alloc(m.pool, 1000, &off), -ENOSPC);
-	assert_int_equal(uz_pool_alloc(m.pool, PAGE, &off), -ENOSPC);
+	assert_int_equal(pool_alloc(m.pool, 1000, &off), -ENOSPC);
+	assert_int_equal(pool_alloc(m.pool, PAGE, &off), -ENOSPC);
 	assert_int_equal(uz_pool_alloc_dense(m.pool, m.live[0].off, &off), -ENOSPC);
 	assert_int_equal(uz_pool_alloc_dense(m.pool, uz_arena_data_size(m.arena), &off), -ENOSPC);
 	assert_int_equal(off, 42);
@@ -536,6 +536,71 @@ static void test_claim_refuses(void **state)
 	uz_arena_free(a);
 }
 
+/* --- a dry reserve --- */
+
+static void empty(struct uz_arena *a, unsigned npages)
+{
+	while (uz_arena_try_get(a, npages) >= 0)
+		;
+}
+
+static void fill_room(struct model *m, struct size_class *c)
+{
+	uint64_t off;
+
+	while (c->nonempty & ((1u << GROUP_FULL) - 1))
+		assert_int_equal(uz_pool_try_alloc(m->pool, 900, &off), 0);
+}
+
+static const struct size_class *class_at(const struct model *m, uint64_t off)
+{
+	return &m->pool->classes[uz_pool_class(m->pool, off, 900)];
+}
+
+/* What there is is had without a wait: room in the fine class, a ready unit for it, room in the
+ * coarse class, a ready unit for that. */
+static void test_order(void **state)
+{
+	struct size_class *fine, *coarse;
+	struct uz_arena_stat st;
+	uint64_t off, zspages;
+	struct model m;
+
+	model_init(&m);
+	fine = uz_pool_class_of(m.pool, FINE, 900);
+	coarse = uz_pool_class_of(m.pool, COARSE, 900);
+	while (!fine->zspages)
+		assert_int_equal(alloc_patiently(m.pool, 900, &off), 0);
+	assert_true(coarse->nonempty & ((1u << GROUP_FULL) - 1));
+	zspages = coarse->zspages;
+	uz_arena_stop(m.arena);
+
+	assert_int_equal(uz_pool_try_alloc(m.pool, 900, &off), 0);
+	assert_ptr_equal(class_at(&m, off), fine);
+	fill_room(&m, fine);
+	assert_int_equal(uz_pool_try_alloc(m.pool, 900, &off), 0);
+	assert_ptr_equal(class_at(&m, off), fine);
+	assert_int_equal(fine->zspages, 2);
+
+	fill_room(&m, fine);
+	empty(m.arena, fine->npages);
+	assert_int_equal(uz_pool_try_alloc(m.pool, 900, &off), 0);
+	assert_ptr_equal(class_at(&m, off), coarse);
+	assert_int_equal(coarse->zspages, zspages);
+	fill_room(&m, coarse);
+	assert_int_equal(pool_alloc(m.pool, 900, &off), 0);
+	assert_ptr_equal(class_at(&m, off), coarse);
+	assert_int_equal(coarse->zspages, zspages + 1);
+
+	uz_arena_stat(m.arena, &st);
+	assert_int_equal(st.dry, 0);
+	fill_room(&m, coarse);
+	empty(m.arena, coarse->npages);
+	assert_int_equal(uz_pool_try_alloc(m.pool, 900, &off), -ENOMEM);
+	assert_int_equal(pool_alloc(m.pool, 900, &off), -ENOMEM);
+	model_done(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -546,6 +611,7 @@ int main(void)
 		cmocka_unit_test(test_release_run),    cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_compact),	       cmocka_unit_test(test_compact_abandoned),
 		cmocka_unit_test(test_rebuild),	       cmocka_unit_test(test_claim_refuses),
+		cmocka_unit_test(test_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

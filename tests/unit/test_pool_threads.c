@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "arena/internal.h"
+
 #define THREADS	   4
 #define THREAD_MAX 600 /* objects of a thread */
 
@@ -154,7 +156,7 @@ static void *wait_and_alloc(void *arg)
 {
 	struct waiter *w = arg;
 
-	w->err = uz_pool_alloc(w->m->pool, 1000, &w->off);
+	w->err = pool_alloc(w->m->pool, 1000, &w->off);
 	return NULL;
 }
 
@@ -166,12 +168,14 @@ static uint64_t times_dry(struct uz_arena *a)
 	return st.dry;
 }
 
-/* While a thread waits for a new zspage, room appears in an old one: no empty zspage may stay. */
-static void test_room_meanwhile(void **state)
+/* While a thread waits for a new zspage, room appears in an old one, which ends the wait; or, at
+ * the same time, a unit is put back: no empty zspage may stay. */
+static void check_room_meanwhile(bool put)
 {
 	struct model m;
 	struct waiter w = {.m = &m};
 	uint32_t held[1024], n = 0;
+	uint32_t looked_for;
 	unsigned npages;
 	pthread_t thread;
 	uint64_t dry;
@@ -183,18 +187,25 @@ static void test_room_meanwhile(void **state)
 	while (m.nlive < class_of(&m, &m.live[0])->objects)
 		model_alloc(&m, 1000);
 	uz_arena_stop(m.arena);
-	while ((unit = uz_arena_get(m.arena, npages)) >= 0 && n < 1024)
+	while ((unit = get_waiting(m.arena, npages)) >= 0 && n < 1024)
 		held[n++] = (uint32_t)unit;
 	assert_int_equal(unit, -ENOMEM);
+	/* Memory comes and goes: waiting is not in vain. */
+	uz_arena_put(m.arena, npages, &held[0], 1);
+	held[0] = (uint32_t)get_waiting(m.arena, npages);
 
 	dry = times_dry(m.arena);
 	assert_int_equal(pthread_create(&thread, NULL, wait_and_alloc, &w), 0);
 	while (times_dry(m.arena) == dry)
 		usleep(100);
+	looked_for = atomic_load(&m.arena->looked_for);
 	model_release(&m, 0);
-	while (n)
+	assert_int_not_equal(atomic_load(&m.arena->looked_for), looked_for);
+	while (put && n)
 		uz_arena_put(m.arena, npages, &held[--n], 1);
 	pthread_join(thread, NULL);
+	while (n)
+		uz_arena_put(m.arena, npages, &held[--n], 1);
 	assert_int_equal(w.err, 0);
 	assert_int_equal(uz_pool_check(m.pool), 0);
 	assert_int_equal(uz_pool_release(m.pool, w.off), 0);
@@ -202,6 +213,12 @@ static void test_room_meanwhile(void **state)
 		model_release(&m, 0);
 	model_check(&m);
 	model_done(&m);
+}
+
+static void test_room_meanwhile(void **state)
+{
+	check_room_meanwhile(false);
+	check_room_meanwhile(true);
 }
 
 /* An offset at which never an object was, but which some class could have one at. Meanwhile its

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Units handed out and given back: from the reserve; where that is dry, after a wait for whatever
+ * comes first; and where the refill thread is late, from the kernel.
+ *
+ * A getter that populates for itself does not depend on when the refill thread gets a CPU. The
+ * price is that it may be gone for long. Our threads allocate without I/O (PR_SET_IO_FLUSHER, that
+ * is PF_MEMALLOC_NOIO), so that such an allocation never waits for a page to be written to the very
+ * device that we serve. But a request for single pages is not refused (unless a memory cgroup's
+ * limit does): the allocator tries until there is memory, and without __GFP_FS it does not call the
+ * OOM killer. The killer comes only when other allocations of the machine find that nothing can be
+ * reclaimed; for that, what they write to the device must be answered, if only by an error. So the
+ * caller of uz_arena_set_populators() leaves at least one thread that takes any request and never
+ * populates at the same time: it serves, its vain wait is bounded, and then it fails writes at
+ * once. A device with a single thread has no getter that may populate, and depends on the refill
+ * thread. No getter holds a lock or a slot while it populates, so nothing waits for it but the
+ * request it carries.
+ */
+#include "arena/internal.h"
+
+#include <errno.h>
+
+#include "base/futex.h"
+
+/* A getter naps this long at most, and populates for itself after the first such time: enough for
+ * the refill thread to make several rounds, a millisecond or two each, or to be given a CPU by a
+ * busy scheduler; short for a write that would else fail. */
+#define NAP_NS	    (UZ_ARENA_SELF_MS * UZ_NSEC_PER_MSEC)
+#define WAIT_NS	    (UZ_ARENA_WAIT_MS * UZ_NSEC_PER_MSEC)
+#define WAIT_MAX_NS (UZ_ARENA_WAIT_MAX_MS * UZ_NSEC_PER_MSEC)
+
+/* --- the limit --- */
+
+static int charge(struct uz_arena *a, unsigned npages)
+{
+	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
+	uint64_t max = atomic_load_explicit(&a->used_max, memory_order_relaxed);
+
+	/* Not add and then look: what one thread is refused must not count against another. */
+	do {
+		if (used + npages > atomic_load_explicit(&a->limit_pages, memory_order_relaxed))
+			return -ENOSPC;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&a->used_pages, &used, used + npages, memory_order_relaxed, memory_order_relaxed));
+	used += npages;
+	while (used > max &&
+	       !atomic_compare_exchange_weak_explicit(&a->used_max, &max, used,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
+	return 0;
+}
+
+static void uncharge(struct uz_arena *a, unsigned npages)
+{
+	atomic_fetch_sub_explicit(&a->used_pages, npages, memory_order_relaxed);
+}
+
+/* The reserve that the limit won't let out any more goes back to the kernel: have the refill thread
+ * look, once. */
+static int64_t refuse(struct uz_arena *a)
+{
+	if (!atomic_load_explicit(&a->at_limit, memory_order_relaxed) &&
+	    !atomic_exchange_explicit(&a->at_limit, true, memory_order_relaxed))
+		uz_arena_kick_refill(a);
+	return -ENOSPC;
+}
+
+void uz_arena_set_limit(struct uz_arena *a, uint64_t bytes)
+{
+	atomic_store(&a->limit_pages, bytes ? bytes / UZ_PAGE_SIZE : UINT64_MAX);
+	atomic_store_explicit(&a->at_limit, false, memory_order_relaxed);
+	uz_arena_memory_came(a);
+	uz_arena_kick_refill(a);
+}
+
+/* --- get and put --- */
+
+/* At this mark, and not below it, the refill thread is kicked: one system call a refill. */
+static uint32_t low_mark(const struct area *ar)
+{
+	return ar->target - ar->target / 4;
+}
+
+/* The lowest: what is free gathers above, and goes back to the kernel in large pieces. */
+static uint32_t take_ready(struct uz_arena *a, struct area *ar)
+{
+	uint32_t unit;
+	bool low;
+
+	uz_spin_lock(&ar->lock);
+	unit = uz_bits_next(&ar->ready, 0);
+	if (unit != UZ_BITS_NONE) {
+		uz_bits_remove(&ar->ready, unit);
+		ar->nready--;
+		ar->got_pages += ar->npages;
+	}
+	low = ar->nready == low_mark(ar) || unit == UZ_BITS_NONE;
+	uz_spin_unlock(&ar->lock);
+	if (low)
+		uz_arena_kick_refill(a);
+	return unit;
+}
+
+/* Units are free, of which charged_pages pages have been charged. */
+static void give_back(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count,
+		      unsigned charged_pages)
+{
+	bool tell;
+
+	uz_spin_lock(&ar->lock);
+	for (uint32_t i = 0; i < count; i++)
+		uz_bits_add(&ar->ready, units[i]);
+	ar->nready += count;
+	/* After the units are there, or another getter would find the limit open and no unit; and
+	 * before the surplus is found, of which the limit has a say. */
+	uncharge(a, charged_pages);
+	tell = uz_area_must_tell(a, ar);
+	uz_spin_unlock(&ar->lock);
+	uz_arena_memory_came(a);
+	if (tell && a->surplus)
+		a->surplus(a->surplus_context);
+}
+
+/* The charge comes last: it is not held while there is nothing to be had for it. */
+static int64_t charge_unit(struct uz_arena *a, struct area *ar, uint32_t unit)
+{
+	if (charge(a, ar->npages) == 0)
+		return unit;
+	give_back(a, ar, &unit, 1, 0);
+	return refuse(a);
+}
+
+int64_t uz_arena_try_get(struct uz_arena *a, unsigned npages)
+{
+	struct area *ar = uz_area_of(a, npages);
+	uint32_t unit;
+
+	if (uz_arena_left(a) < npages)
+		return refuse(a);
+	unit = take_ready(a, ar);
+	return unit == UZ_BITS_NONE ? -ENOMEM : charge_unit(a, ar, unit);
+}
+
+void uz_arena_put(struct uz_arena *a, unsigned npages, const uint32_t *units, uint32_t count)
+{
+	if (atomic_load_explicit(&a->at_limit, memory_order_relaxed))
+		atomic_store_explicit(&a->at_limit, false, memory_order_relaxed);
+	give_back(a, uz_area_of(a, npages), units, count, count * npages);
+}
+
+/* --- waiting --- */
+
+static bool is_in_vain(const struct uz_arena *a, uint32_t came)
+{
+	return atomic_load_explicit(&a->vain_at, memory_order_relaxed) == came;
+}
+
+/* A getter that did not see what the caller has added, under the lock that both take for that, had
+ * counted itself before it took the lock: so we see it. When it has gone again, by the acquire we
+ * see what it has left in vain_at. */
+void uz_arena_wake_getters(struct uz_arena *a)
+{
+	if (!atomic_load_explicit(&a->waiters, memory_order_acquire))
+		return;
+	atomic_fetch_add(&a->looked_for, 1);
+	uz_futex_wake(&a->looked_for, INT_MAX);
+}
+
+void uz_arena_memory_came(struct uz_arena *a)
+{
+	if (atomic_load_explicit(&a->waiters, memory_order_acquire) ||
+	    is_in_vain(a, atomic_load_explicit(&a->came, memory_order_relaxed)))
+		atomic_fetch_add(&a->came, 1);
+	uz_arena_wake_getters(a);
+}
+
+void uz_arena_set_populators(struct uz_arena *a, unsigned count)
+{
+	atomic_store(&a->populators, count);
+}
+
+static bool may_populate(struct uz_arena *a)
+{
+	uint32_t left = atomic_load_explicit(&a->populators, memory_order_relaxed);
+
+	while (left &&
+	       !atomic_compare_exchange_weak_explicit(&a->populators, &left, left - 1,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
+	return left != 0;
+}
+
+static int64_t give_up(struct uz_arena *a)
+{
+	atomic_fetch_add_explicit(&a->failed, 1, memory_order_relaxed);
+	return -ENOMEM;
+}
+
+/* No memory has come since came was read: the next getters need not wait to find that out. */
+static int64_t give_up_at(struct uz_arena *a, uint32_t came)
+{
+	atomic_store_explicit(&a->vain_at, came, memory_order_relaxed);
+	return give_up(a);
+}
+
+static int64_t populate_for_self(struct uz_arena *a, struct area *ar)
+{
+	uint32_t came = atomic_load(&a->came);
+	int64_t unit = uz_populate_one(a, ar);
+
+	atomic_fetch_add_explicit(&a->populators, 1, memory_order_relaxed);
+	if (unit < 0)
+		return give_up_at(a, came);
+	atomic_fetch_add_explicit(&a->self, 1, memory_order_relaxed);
+	/* There is memory; and it is another getter's turn. */
+	uz_arena_memory_came(a);
+	return charge_unit(a, ar, (uint32_t)unit);
+}
+
+static void begin(struct uz_wait *w)
+{
+	if (!w->began)
+		w->began = uz_now_ns();
+}
+
+void uz_arena_wait_begin(struct uz_arena *a, struct uz_wait *w)
+{
+	begin(w);
+	/* Before the caller looks: see uz_arena_wake_getters(). */
+	atomic_fetch_add(&a->waiters, 1);
+	w->looked_for = atomic_load(&a->looked_for);
+	w->came = atomic_load(&a->came);
+	w->vain = 0;
+}
+
+/* Time counts as far as the nap was meant to last. A getter that comes to itself later has had no
+ * CPU, or the machine stood still: then the threads that should get memory had no CPU either. */
+static void nap(struct uz_arena *a, struct uz_wait *w)
+{
+	uint64_t start = uz_now_ns(), took;
+
+	if (!w->napped)
+		atomic_fetch_add_explicit(&a->dry, 1, memory_order_relaxed);
+	uz_futex_wait(&a->looked_for, w->looked_for, NAP_NS);
+	took = uz_now_ns() - start;
+	if (took > NAP_NS)
+		took = NAP_NS;
+	w->napped += took;
+	w->vain += took;
+	w->looked_for = atomic_load(&a->looked_for);
+}
+
+int64_t uz_arena_wait(struct uz_arena *a, struct uz_wait *w, unsigned npages)
+{
+	uint32_t came = atomic_load(&a->came);
+
+	if (is_in_vain(a, came))
+		return give_up(a);
+	if (w->napped >= NAP_NS && may_populate(a))
+		return populate_for_self(a, uz_area_of(a, npages));
+	if (w->came != came) { /* for another getter */
+		w->came = came;
+		w->vain = 0;
+	}
+	if (w->vain >= WAIT_NS)
+		return give_up_at(a, came);
+	if (w->napped >= WAIT_MAX_NS)
+		return give_up(a);
+	nap(a, w);
+	return -EAGAIN;
+}
+
+void uz_arena_wait_end(struct uz_arena *a, struct uz_wait *w)
+{
+	/* Release: pairs with the acquire in uz_arena_wake_getters(). */
+	atomic_fetch_sub_explicit(&a->waiters, 1, memory_order_release);
+}
+
+unsigned uz_arena_wait_left(struct uz_wait *w)
+{
+	uint64_t waited;
+
+	begin(w);
+	waited = uz_now_ns() - w->began;
+	return waited < WAIT_NS ? (unsigned)((WAIT_NS - waited - 1) / UZ_NSEC_PER_MSEC) + 1 : 0;
+}

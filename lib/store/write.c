@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One slot: memory for what it is to hold; writing, changing, discarding.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/crash.h"
+#include "store/internal.h"
+
+/* --- memory --- */
+
+/* Whether a flush would free something. The calling worker's own frees are among what is counted
+ * for certain. */
+static bool anything_pending(struct uz_store *s)
+{
+	return s->config.deferred && uz_store_pending_bytes(s) > 0;
+}
+
+/* Raw pages lie where an entry can name them. -EFBIG: the memory there is was beyond that. */
+static int check_reach(struct uz_store *s, size_t size, uint64_t off)
+{
+	if (size < UZ_PAGE_SIZE || off >> UZ_PAGE_SHIFT < UZ_RAW_PAGES)
+		return 0;
+	uz_pool_release(s->pool, off);
+	return -EFBIG;
+}
+
+/* Memory for an object, without a wait. -ENOSPC: the limit; -ENOMEM; -EFBIG. */
+static int try_alloc(struct uz_store *s, size_t size, uint64_t *ret_off)
+{
+	int err = uz_pool_try_alloc(s->pool, size, ret_off);
+
+	return err ? err : check_reach(s, size, *ret_off);
+}
+
+/* The same; but wait for memory, and for what is pending, before this fails. No slot is locked. */
+static int alloc(struct uz_store *s, size_t size, struct uz_wait *wait, uint64_t *ret_off)
+{
+	int err = try_alloc(s, size, ret_off);
+	bool pending;
+
+	if (err != -ENOSPC && err != -ENOMEM)
+		return err;
+	pending = anything_pending(s);
+	if (err == -ENOSPC && !pending)
+		return err;
+	/* Below the limit the drain thread need only begin: what it frees ends the wait. */
+	if (pending)
+		uz_defer_flush_within(s->defer, err == -ENOSPC ? uz_arena_wait_left(wait) : 0);
+	err = uz_pool_alloc(s->pool, size, wait, ret_off);
+	if (err == -ENOMEM && pending) { /* perhaps without having waited */
+		uz_defer_flush_within(s->defer, uz_arena_wait_left(wait));
+		err = uz_pool_try_alloc(s->pool, size, ret_off);
+	}
+	return err ? err : check_reach(s, size, *ret_off);
+}
+
+/* --- writing --- */
+
+static int fail_write(struct uz_worker *w, int err)
+{
+	count(&w->counters, N_FAILED_WRITES, 1);
+	if (err == -ENOSPC)
+		count(&w->counters, N_FAILED_LIMIT, 1);
+	if (err == -ENOMEM)
+		count(&w->counters, N_FAILED_MEMORY, 1);
+	return err == -EIO ? err : -ENOSPC;
+}
+
+/* A page as the codec has left it in w->object (if it is raw: as it was), and the size of the
+ * object that takes; 0: none. */
+struct encoded {
+	enum uz_codec codec;
+	size_t len, size;
+};
+
+static struct encoded encode(struct uz_worker *w, const void *page)
+{
+	struct encoded e;
+	uint64_t word;
+
+	e.len = uz_codec_encode(w->codec, page, w->object, w->store->max_len, &e.codec);
+	e.size = e.codec == UZ_CODEC_RAW ? UZ_PAGE_SIZE : e.len + UZ_SUM_SIZE;
+	memcpy(&word, w->object, sizeof(word));
+	if (e.codec == UZ_CODEC_SAME && uz_word_fits_inline(word))
+		e.size = 0;
+	return e;
+}
+
+/* The entry of the encoded page whose object will be at off. The object is complete then: the page
+ * itself if it is raw, else w->object. */
+static uz_entry make_entry(struct uz_worker *w, uint64_t slot, const void *page, struct encoded e,
+			   uint64_t off)
+{
+	uint64_t word;
+	uint32_t sum;
+
+	if (!e.size) {
+		memcpy(&word, w->object, sizeof(word));
+		return uz_entry_inline(word, uz_word_sum(slot, word));
+	}
+	uz_prefetch(uz_arena_ptr(w->store->config.arena, off), e.size);
+	if (e.codec == UZ_CODEC_RAW)
+		return uz_entry_raw(off, uz_object_sum(slot, e.codec, page, e.len));
+	sum = uz_object_sum(slot, e.codec, w->object, e.len);
+	memcpy(w->object + e.len, &sum, sizeof(sum));
+	return uz_entry_object(e.codec, off, e.len);
+}
+
+/* The slot is locked and held old; e is the encoded page's. Publish it, and let go of old.
+ *
+ * The copy comes as late as this, when the lock is taken, because most of its time is cache misses,
+ * and an atomic read-modify-write would wait for them all. Publishing is a plain store. */
+static void replace(struct uz_worker *w, uint64_t slot, uz_entry old, uz_entry e, const void *page)
+{
+	bool raw = uz_entry_codec(e) == UZ_CODEC_RAW;
+
+	if (uz_entry_has_object(e))
+		memcpy(uz_arena_ptr(w->store->config.arena, uz_entry_off(e)),
+		       raw ? page : w->object, uz_entry_size(e));
+	UZ_CRASH(WRITE_COPIED);
+	uz_slot_unlock(w->store, slot, e);
+	UZ_CRASH(WRITE_PUBLISHED);
+	uz_count_entry(&w->counters, e, 1);
+	count(&w->counters, N_WRITES, 1);
+	if (raw)
+		count(&w->counters, N_HUGE_SINCE, 1);
+	uz_dispose(w, old);
+}
+
+int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page)
+{
+	struct uz_store *s = w->store;
+	struct encoded encoded;
+	struct uz_wait wait = {0};
+	uint64_t off = 0;
+	uz_entry e, old;
+	int err = 0;
+
+	__builtin_prefetch(&s->table[slot]);
+	encoded = encode(w, page);
+	if (encoded.size)
+		err = alloc(s, encoded.size, &wait, &off);
+	if (err)
+		return fail_write(w, err);
+	e = make_entry(w, slot, page, encoded, off);
+	if (uz_slot_lock(s, slot, &old)) {
+		if (encoded.size)
+			uz_pool_release(s->pool, off);
+		return fail_write(w, uz_slot_corrupt(w));
+	}
+	replace(w, slot, old, e, page);
+	return 0;
+}
+
+/* Memory for an object that was had while the slot was not locked. */
+struct spare {
+	uint64_t off;
+	size_t size;   /* 0: there is none */
+	size_t wanted; /* the size of which one is missing */
+};
+
+static void spare_done(struct uz_store *s, struct spare *spare)
+{
+	if (spare->size)
+		uz_pool_release(s->pool, spare->off);
+	spare->size = 0;
+}
+
+/* The page that the slot holds, changed, into w->page. */
+static int change(struct uz_worker *w, uint64_t slot, uz_entry old, size_t from, size_t len,
+		  const void *buf)
+{
+	int err = uz_slot_load(w, slot, old, w->page);
+
+	if (err)
+		return err;
+	if (buf)
+		memcpy(w->page + from, buf, len);
+	else
+		memset(w->page + from, 0, len);
+	return 0;
+}
+
+/* Change the page if there is memory for the outcome: the spare, if that fits, or what can be had
+ * without a wait. -EAGAIN: there is none for an object of the size spare->wanted. */
+static int try_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf,
+		      struct spare *spare)
+{
+	struct uz_store *s = w->store;
+	struct encoded encoded;
+	uint64_t off = 0;
+	uz_entry old;
+	int err;
+
+	if (uz_slot_lock(s, slot, &old))
+		return uz_slot_corrupt(w);
+	UZ_CRASH(SLOT_LOCKED);
+	if (!old && !buf) { /* it is zero already */
+		uz_slot_unlock(s, slot, old);
+		return 0;
+	}
+	err = change(w, slot, old, from, len, buf);
+	if (err) {
+		uz_slot_unlock(s, slot, old);
+		return err;
+	}
+	encoded = encode(w, w->page);
+	if (encoded.size && encoded.size == spare->size) {
+		off = spare->off;
+		spare->size = 0;
+	} else if (encoded.size && try_alloc(s, encoded.size, &off)) {
+		uz_slot_unlock(s, slot, old);
+		spare->wanted = encoded.size;
+		return -EAGAIN;
+	}
+	replace(w, slot, old, make_entry(w, slot, w->page, encoded, off), w->page);
+	return 0;
+}
+
+/* Memory is waited for with the slot unlocked. What the slot holds may have changed by then: start
+ * over from that. Each round but the first means that another write has changed the page. */
+int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf)
+{
+	struct uz_wait wait = {0};
+	struct spare spare = {0};
+	int err;
+
+	while ((err = try_update(w, slot, from, len, buf, &spare)) == -EAGAIN) {
+		spare_done(w->store, &spare);
+		err = alloc(w->store, spare.wanted, &wait, &spare.off);
+		if (err)
+			break;
+		spare.size = spare.wanted;
+	}
+	spare_done(w->store, &spare);
+	return err ? fail_write(w, err) : 0;
+}
+
+int uz_slot_discard(struct uz_worker *w, uint64_t slot)
+{
+	uz_entry old;
+
+	if (uz_slot_detach(w->store, slot, &old))
+		return uz_slot_corrupt(w);
+	if (!old)
+		return 0;
+	UZ_CRASH(DETACHED);
+	count(&w->counters, N_NOTIFY_FREE, 1);
+	uz_dispose(w, old);
+	return 0;
+}
