@@ -92,6 +92,7 @@ static int prepare_store(struct server *s)
 		.level = c->level,
 		.mem_limit = c->mem_limit,
 		.reserve = c->reserve,
+		.populators = c->workers > 1, /* the others serve on */
 		.compact = true,
 		.deferred = c->deferred,
 		.defer_spares = c->deferred_pool,
