@@ -27,7 +27,8 @@ while kill -0 $hog 2>/dev/null; do
 done
 cat /run/hog
 wait $hog || fail "wrong pages, or a dead process"
-say "$ram MiB of RAM, at most $most MiB stored, $kills kills and $reloads upgrades in $((SECONDS - began)) s"
+say "$ram MiB of RAM, at most $most MiB stored, $kills kills and $reloads upgrades in $((SECONDS - began)) s; longest until" \
+    "the next server answered $(($(metric outage_max_nanoseconds) / 1000000)) ms; $(metric failed_writes_total) writes failed"
 ((most > ram * (percent - 50) / 100)) || fail "that was no shortage"
 [[ $(supervisor) == "$supervisor" ]] || fail "the supervisor was replaced"
 ((reloads > 0)) || fail "no upgrade"

@@ -42,6 +42,9 @@ servers() {
 # Before 6.9 the kernel can't send again what a dead server had not answered, and the device ends with its server.
 outlives_server() { [[ $(printf '%s\n' 6.9 "$(uname -r)" | sort -V | head -n 1) == 6.9 || $(device) == /dev/ublk* ]]; }
 
+# metric METRIC: the value of uzram_METRIC.
+metric() { sed -n "s/^uzram_$1{[^}]*} //p" /run/uzram/swap0/metrics; }
+
 stored_mib() {
     local orig_data_size
     read -r orig_data_size _ </run/uzram/swap0/mm_stat
