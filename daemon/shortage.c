@@ -4,15 +4,6 @@
 #include <inttypes.h>
 
 #include "log.h"
-#include "uzram/codec.h"
-
-/* The most that one write adds. */
-#define WRITE_MAX (8u * UZ_PAGE_SIZE)
-
-static bool is_full(const struct uz_store_stat *st)
-{
-	return st->mem_limit && st->mem_used + WRITE_MAX > st->mem_limit;
-}
 
 /* Well below the limit: where the kernel goes on swapping, what one page leaves the next one
  * takes. */
@@ -23,12 +14,12 @@ static bool is_over(const struct uz_store_stat *st)
 
 void shortage_watch(struct shortage *s, const char *device, const struct uz_store_stat *st)
 {
-	bool failed = st->failed_writes != s->failed && is_full(st);
+	bool failed = st->failed_limit != s->failed;
 
-	s->failed = st->failed_writes;
+	s->failed = st->failed_limit;
 	if (failed && !s->told)
 		log_warning("memory.limit of %s, %" PRIu64 " MiB, is reached: writes fail, %" PRIu64
 			    " so far (to swap that is harmless, the pages stay in memory)",
-			    device, st->mem_limit >> 20, st->failed_writes);
+			    device, st->mem_limit >> 20, st->failed_limit);
 	s->told = failed || (s->told && !is_over(st));
 }

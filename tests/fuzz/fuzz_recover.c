@@ -69,6 +69,7 @@ static void start(uint8_t flags)
 		.codec = flags & 1 ? UZ_CODEC_ZSTD : UZ_CODEC_LZ4,
 		.level = 1,
 		.reserve = 256 * PAGE,
+		.populators = 1, /* nothing else is to be served */
 		.deferred = flags & 2,
 		.defer_spares = 1,
 		.defer_age_ms = 10,
@@ -129,24 +130,13 @@ static void read_all(void)
 		read_slot(i);
 }
 
-/* Where many CPU hogs run, the thread that keeps memory ready may come late. How late is too late
- * is not to be found out here. */
-static int write_patiently(uint64_t off, size_t len, const void *buf)
-{
-	int err = -ENOSPC;
-
-	for (unsigned i = 0; i < 10 && err == -ENOSPC; i++)
-		err = uz_write(worker, off, len, buf);
-	return err;
-}
-
 static void write_page(unsigned slot, enum page_kind kind)
 {
 	struct rng rng;
 
 	rng_init(&rng, kind, slot);
 	page_fill(slots[slot].page, kind, &rng);
-	slots[slot].err = write_patiently(slot * PAGE, PAGE, slots[slot].page);
+	slots[slot].err = uz_write(worker, slot * PAGE, PAGE, slots[slot].page);
 	REQUIRE(!slots[slot].err, "write to slot %u: %d", slot, slots[slot].err);
 }
 
@@ -155,7 +145,7 @@ static void write_part(unsigned slot, size_t from)
 	struct slot *s = &slots[slot];
 
 	corrupt += s->err && !uz_entry_damaged(entry(slot));
-	REQUIRE(write_patiently(slot * PAGE + from, 5, "hello") == s->err, "slot %u", slot);
+	REQUIRE(uz_write(worker, slot * PAGE + from, 5, "hello") == s->err, "slot %u", slot);
 	memcpy(s->page + from, "hello", 5);
 }
 
