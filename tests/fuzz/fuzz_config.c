@@ -22,10 +22,11 @@
 #define MIB	 (UINT64_C(1) << 20)
 #define FILE_MAX 16384
 
-static const struct machine {
-	uint64_t ram;
-	unsigned cpus;
-} machines[] = {{2 * MIB, 1}, {(UINT64_C(8) << 30) + 1000, 4}, {INT64_MAX, 1000}};
+static const struct machine machines[] = {
+	{.ram = 2 * MIB, .room = 2 * MIB, .cpus = 1},
+	{.ram = (UINT64_C(8) << 30) + 1000, .room = UINT64_C(1) << 30, .cpus = 4},
+	{.ram = INT64_MAX, .room = INT64_MAX, .cpus = 1000},
+};
 
 static struct {
 	int fd;
@@ -75,6 +76,7 @@ static void check_device(const struct config *c, const struct machine *m)
 {
 	check_name(c->name);
 	check_size("size", c->size, MIB, UZ_DISKSIZE_MAX);
+	REQUIRE(c->size <= config_size_most(m), "size %" PRIu64, c->size);
 	REQUIRE(c->frontend <= FRONTEND_AUTO, "%d", c->frontend);
 	REQUIRE(c->block_size == 512 || c->block_size == 4096, "%u", c->block_size);
 	REQUIRE(c->workers >= 1 && c->workers <= 64, "%u", c->workers);
@@ -121,7 +123,7 @@ static int load(size_t len, const struct machine *m, struct config *ret)
 
 	memset(ret, 0xa5, sizeof(*ret));
 	untouched = *ret;
-	err = config_load(file.path, m->ram, m->cpus, ret, &message);
+	err = config_load(file.path, m, ret, &message);
 	if (!err) {
 		REQUIRE(!message && len <= FILE_MAX, "%zu bytes", len);
 		check_device(ret, m);

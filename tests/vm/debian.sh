@@ -42,11 +42,14 @@ install_uzram() {
         cp "$package" "$1/root/uzram.deb"
         chroot "$1" dpkg --install /root/uzram.deb >/dev/null
     else
-        # "ninja uninstall" removes what was installed last, which must not be this.
-        [[ ! -e $log ]] || cp "$log" "$T/install-log"
-        DESTDIR=$1 meson install -C "$BUILD" --no-rebuild --quiet
-        rm "$log"
-        [[ ! -e $T/install-log ]] || mv "$T/install-log" "$log"
+        (
+            flock 9 # another guest may be made at the same time
+            # "ninja uninstall" removes what was installed last, which must not be this.
+            [[ ! -e $log ]] || cp "$log" "$T/install-log"
+            DESTDIR=$1 meson install -C "$BUILD" --no-rebuild --quiet
+            rm "$log"
+            [[ ! -e $T/install-log ]] || mv "$T/install-log" "$log"
+        ) 9>"$BUILD/meson-logs/install.lock"
         chroot "$1" systemd-sysusers 2>/dev/null
     fi
 }
