@@ -206,6 +206,14 @@ uint64_t config_size_most(const struct machine *machine)
 	return MIN(pages, UZ_DISKSIZE_MAX / UZ_PAGE_SIZE) * UZ_PAGE_SIZE;
 }
 
+/* Two at least: a write that has to wait for memory must not keep pages from being read. */
+static unsigned default_workers(const struct machine *machine)
+{
+	unsigned n = machine->cpus < 2 ? 2 : machine->cpus;
+
+	return MIN(n, CONFIG_WORKERS_MAX);
+}
+
 void config_defaults(struct config *c, const struct machine *machine)
 {
 	uint64_t half = machine->ram / 2 / UZ_PAGE_SIZE * UZ_PAGE_SIZE;
@@ -215,7 +223,7 @@ void config_defaults(struct config *c, const struct machine *machine)
 		.size = MIN(half, config_size_most(machine)),
 		.frontend = FRONTEND_AUTO,
 		.block_size = UZ_PAGE_SIZE,
-		.workers = MIN(machine->cpus, CONFIG_WORKERS_MAX),
+		.workers = default_workers(machine),
 		.size_implied = true,
 		.workers_implied = true,
 		.algorithm = UZ_CODEC_ZSTD,
@@ -313,7 +321,7 @@ int config_load(const char *path, const struct machine *machine, struct config *
 	r.config.size_implied = !seen(&r, find("size"))->line;
 	r.config.workers_implied = !seen(&r, find("workers"))->line || !r.config.workers;
 	if (!r.config.workers)
-		r.config.workers = MIN(machine->cpus, CONFIG_WORKERS_MAX);
+		r.config.workers = default_workers(machine);
 	*ret = r.config;
 	return 0;
 }

@@ -92,11 +92,11 @@ void front_thread_end(struct front_thread *t)
 	}
 }
 
-bool front_thread_moves(struct front_thread *t)
+bool front_thread_stuck(struct front_thread *t)
 {
 	uint64_t steps = atomic_load_explicit(&t->steps, memory_order_relaxed);
-	bool moves = steps % 2 == 0 || steps != t->seen;
+	bool stuck = steps % 2 != 0 && steps == t->seen;
 
 	t->seen = steps;
-	return moves;
+	return stuck;
 }

@@ -50,9 +50,9 @@ struct front_ops {
 	 * memory. 0 or -errno; then the process is to end. */
 	int (*start)(struct front *front);
 
-	/* Whether no thread has been busy with the same step of the same request since the last
+	/* How many threads have been busy with the same step of the same request since the last
 	 * call. One thread. */
-	bool (*moves)(struct front *front);
+	unsigned (*stuck)(struct front *front);
 
 	/* Whether all threads have ended by themselves: there is nothing left to serve. */
 	bool (*ended)(struct front *front);
@@ -79,7 +79,7 @@ struct front_thread {
 	pthread_t thread;
 	_Atomic bool running;
 	_Atomic uint64_t steps; /* odd while it is in a request; it alone writes this */
-	uint64_t seen;		/* steps, by front_thread_moves() */
+	uint64_t seen;		/* steps, by front_thread_stuck() */
 	void *(*main)(void *arg);
 	void *arg;
 	const char *name;
@@ -101,7 +101,7 @@ static inline void front_thread_step(struct front_thread *t)
 	atomic_store_explicit(&t->steps, n + 1, memory_order_relaxed);
 }
 
-/* Whether it has moved since the last call, or has nothing to do. */
-bool front_thread_moves(struct front_thread *t);
+/* Whether it has not moved since the last call, though it has something to do. */
+bool front_thread_stuck(struct front_thread *t);
 
 #endif

@@ -288,14 +288,14 @@ static int front_fuse_start(struct front *front)
 	return 0;
 }
 
-static bool front_fuse_moves(struct front *front)
+static unsigned front_fuse_stuck(struct front *front)
 {
 	struct front_fuse *f = (struct front_fuse *)front;
-	bool moves = true;
+	unsigned stuck = 0;
 
 	for (unsigned i = 0; i < f->nthreads; i++)
-		moves &= front_thread_moves(&f->threads[i].fuse.thread);
-	return moves;
+		stuck += front_thread_stuck(&f->threads[i].fuse.thread);
+	return stuck;
 }
 
 /* The mount is gone. */
@@ -323,7 +323,7 @@ static void front_fuse_stop(struct front *front)
 const struct front_ops front_fuse_ops = {
 	.prepare = front_fuse_prepare,
 	.start = front_fuse_start,
-	.moves = front_fuse_moves,
+	.stuck = front_fuse_stuck,
 	.ended = front_fuse_ended,
 	.stop = front_fuse_stop,
 };

@@ -574,14 +574,14 @@ static int front_ublk_start(struct front *front)
 
 /* --- watch, end --- */
 
-static bool front_ublk_moves(struct front *front)
+static unsigned front_ublk_stuck(struct front *front)
 {
 	struct front_ublk *f = of(front);
-	bool moves = true;
+	unsigned stuck = 0;
 
 	for (unsigned i = 0; i < f->nthreads; i++)
-		moves &= front_thread_moves(&f->threads[i].thread);
-	return moves;
+		stuck += front_thread_stuck(&f->threads[i].thread);
+	return stuck;
 }
 
 static bool front_ublk_ended(struct front *front)
@@ -602,7 +602,7 @@ const struct front_ops front_ublk_ops = {
 	.prepare = front_ublk_prepare,
 	.connect = front_ublk_connect,
 	.start = front_ublk_start,
-	.moves = front_ublk_moves,
+	.stuck = front_ublk_stuck,
 	.ended = front_ublk_ended,
 	.stop = front_ublk_stop,
 };

@@ -303,13 +303,15 @@ static void complain(const struct server *s, unsigned seconds)
 			  s->state->name, (int)getpid());
 }
 
+/* Whether every thread goes on, but for workers that the kernel makes wait for memory: they have
+ * not hung, and another server could not have that memory either. */
 static bool moves(struct server *s)
 {
-	bool moves = true;
+	unsigned waiting = uz_store_populating(s->store), stuck = 0;
 
 	for (unsigned i = 0; i < s->nfronts; i++)
-		moves &= s->fronts[i]->ops->moves(s->fronts[i]);
-	return moves;
+		stuck += s->fronts[i]->ops->stuck(s->fronts[i]);
+	return stuck <= waiting;
 }
 
 static bool ended(struct server *s)

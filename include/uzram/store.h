@@ -140,6 +140,10 @@ void uz_store_set_limit(struct uz_store *store, uint64_t bytes);
 /* mem_used_max starts anew from what is used now. */
 void uz_store_reset_max(struct uz_store *store);
 
+/* How many workers wait in the kernel for memory at this moment (uz_store_config.populators): for
+ * as long as it has none. */
+unsigned uz_store_populating(const struct uz_store *store);
+
 /* Never waits. Counters are added up over the workers, not read at one instant. */
 void uz_store_stat(struct uz_store *store, struct uz_store_stat *ret);
 

@@ -162,6 +162,8 @@ unsigned uz_arena_wait_left(struct uz_wait *wait);
 /* How many getters may populate for themselves at the same time: 0 at first. Before
  * uz_arena_start(). There must be others, which serve meanwhile: see get.c. */
 void uz_arena_set_populators(struct uz_arena *arena, unsigned count);
+/* How many do at this moment. */
+unsigned uz_arena_populating(const struct uz_arena *arena);
 
 /* Something else that a getter may be waiting for has come: room in a zspage. The caller has held a
  * lock since under which a getter looks for that. Any thread; costs next to nothing while none

@@ -176,18 +176,24 @@ void uz_arena_memory_came(struct uz_arena *a)
 
 void uz_arena_set_populators(struct uz_arena *a, unsigned count)
 {
-	atomic_store(&a->populators, count);
+	a->populators = count;
+}
+
+unsigned uz_arena_populating(const struct uz_arena *a)
+{
+	return atomic_load_explicit(&a->populating, memory_order_relaxed);
 }
 
 static bool may_populate(struct uz_arena *a)
 {
-	uint32_t left = atomic_load_explicit(&a->populators, memory_order_relaxed);
+	uint32_t now = atomic_load_explicit(&a->populating, memory_order_relaxed);
 
-	while (left &&
-	       !atomic_compare_exchange_weak_explicit(&a->populators, &left, left - 1,
-						      memory_order_relaxed, memory_order_relaxed))
-		;
-	return left != 0;
+	do {
+		if (now >= a->populators)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&a->populating, &now, now + 1, memory_order_relaxed, memory_order_relaxed));
+	return true;
 }
 
 static int64_t give_up(struct uz_arena *a)
@@ -208,7 +214,7 @@ static int64_t populate_for_self(struct uz_arena *a, struct area *ar)
 	uint32_t came = atomic_load(&a->came);
 	int64_t unit = uz_populate_one(a, ar);
 
-	atomic_fetch_add_explicit(&a->populators, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&a->populating, 1, memory_order_relaxed);
 	if (unit < 0)
 		return give_up_at(a, came);
 	atomic_fetch_add_explicit(&a->self, 1, memory_order_relaxed);

@@ -64,7 +64,8 @@ struct uz_arena {
 	 * a getter waited in vain. */
 	_Atomic uint32_t looked_for, came, vain_at;
 	_Atomic uint32_t waiters;    /* getters that sleep, or are about to */
-	_Atomic uint32_t populators; /* how many more getters may populate for themselves now */
+	uint32_t populators;	     /* how many getters may populate for themselves at a time */
+	_Atomic uint32_t populating; /* ... and do */
 
 	uint64_t reserve_pages; /* the refill thread's */
 	bool trimming;		/* the drain thread's: a pass is under way */

@@ -179,6 +179,11 @@ void uz_store_reset_max(struct uz_store *s)
 	uz_arena_reset_max(s->config.arena);
 }
 
+unsigned uz_store_populating(const struct uz_store *s)
+{
+	return uz_arena_populating(s->config.arena);
+}
+
 enum uz_codec uz_store_codec(const struct uz_store *s)
 {
 	return s->config.codec;

@@ -55,6 +55,11 @@ int uz_discard(struct uz_worker *worker, uint64_t off, uint64_t len)
 	return 0;
 }
 
+unsigned uz_store_populating(const struct uz_store *store)
+{
+	return 0;
+}
+
 void uz_store_flush(struct uz_store *store)
 {
 }

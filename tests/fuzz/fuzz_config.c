@@ -81,7 +81,10 @@ static void check_device(const struct config *c, const struct machine *m)
 	REQUIRE(c->block_size == 512 || c->block_size == 4096, "%u", c->block_size);
 	REQUIRE(c->workers >= 1 && c->workers <= 64, "%u", c->workers);
 	if (c->workers_implied)
-		REQUIRE(c->workers == (m->cpus < 64 ? m->cpus : 64), "%u", c->workers);
+		REQUIRE(c->workers == (m->cpus < 2    ? 2
+				       : m->cpus < 64 ? m->cpus
+						      : 64),
+			"%u", c->workers);
 	REQUIRE(c->swap_priority >= -1 && c->swap_priority <= 32767, "%d", c->swap_priority);
 	REQUIRE(!c->swap || c->loop || c->frontend == FRONTEND_UBLK, "swap on a file");
 	REQUIRE(c->latency_hold <= LATENCY_HOLD_ALWAYS, "%d", c->latency_hold);

@@ -49,11 +49,9 @@ wait_for 60 stand_by "$DEV" || fail "nobody stands by"
 # shellcheck disable=SC2046 # several
 kill -STOP $(server_pids "$DEV") "$(daemon_pid "$DEV")"
 sleep 6 # three times the time after which a server hangs
-kill -CONT "$(daemon_pid "$DEV")"
-sleep 0.5
 # shellcheck disable=SC2046
-kill -CONT $(server_pids "$DEV")
-sleep 2.5
+kill -CONT "$(daemon_pid "$DEV")" $(server_pids "$DEV") # which looks at an old heartbeat first
+sleep 3
 (($(restarts) == 0)) || fail "a server was killed for the time in which all were frozen"
 stop_daemon "$DEV"
 

@@ -130,7 +130,7 @@ static void defaults_of_extreme_machines(void **state)
 	assert_int_equal(c.size, MIB);
 	assert_int_equal(c.mem_limit, MIB);
 	assert_int_equal(c.reserve, MIB);
-	assert_int_equal(c.workers, 1);
+	assert_int_equal(c.workers, 2);
 }
 
 static const char all_keys[] = "name = 'Vm.disk_0-x'\n"
