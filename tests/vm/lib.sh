@@ -18,7 +18,7 @@ VM=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 need qemu-system-x86_64 busybox modprobe xz
 
 # The whole console of a guest that had trouble is left here.
-CONSOLE_LOG=$BUILD/meson-logs/$(basename "$0" .sh)$(printf -- '-%s' "$@").console
+CONSOLE_LOG=$BUILD/meson-logs/$(basename "$0" .sh)$(IFS=- && echo "${*:+-$*}").console
 
 # cached VARIABLE SCRIPT ARG...: set it to the path in the cache that the script prints; if there is none to be had, end
 # the test as the script did.
