@@ -185,8 +185,10 @@ static void show_io_stat(struct control *c, char *text, size_t size)
 	struct uz_store_stat st;
 
 	uz_store_stat(c->store, &st);
-	snprintf(text, size, "%8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n",
-		 st.failed_reads, st.failed_writes, st.invalid_io, st.notify_free);
+	snprintf(text, size,
+		 "%8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n",
+		 st.failed_reads, st.failed_writes, st.invalid_io, st.notify_free, st.failed_limit,
+		 st.failed_memory);
 }
 
 static void show_defer_stat(struct control *c, char *text, size_t size)

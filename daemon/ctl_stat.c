@@ -13,7 +13,15 @@
 #define TABLE_ENTRY 8 /* bytes a page: uzram/arena.h */
 
 /* The columns of io_stat and defer_stat. */
-enum { IO_FAILED_READS, IO_FAILED_WRITES, IO_INVALID, IO_NOTIFY_FREE, IO_COLUMNS };
+enum {
+	IO_FAILED_READS,
+	IO_FAILED_WRITES,
+	IO_INVALID,
+	IO_NOTIFY_FREE,
+	IO_FAILED_LIMIT,
+	IO_FAILED_MEMORY,
+	IO_COLUMNS
+};
 enum {
 	DEFER_PUSHED,
 	DEFER_DRAINED,
@@ -123,6 +131,8 @@ static void print_work(const struct stats *s, bool plain)
 	row_number("  spare buffers:", s->defer[DEFER_SPARE]);
 	row_number("Failed reads:", s->io[IO_FAILED_READS]);
 	row_number("Failed writes:", s->io[IO_FAILED_WRITES]);
+	row_number("  for the limit:", s->io[IO_FAILED_LIMIT]);
+	row_number("  for memory:", s->io[IO_FAILED_MEMORY]);
 	row_number("Invalid requests:", s->io[IO_INVALID]);
 	row_number("Discarded pages:", s->io[IO_NOTIFY_FREE]);
 }

@@ -5,6 +5,8 @@
 
 #include "log.h"
 
+#define QUIET_LOOKS 60 /* without a failure, before want of memory is said again */
+
 /* Well below the limit: where the kernel goes on swapping, what one page leaves the next one
  * takes. */
 static bool is_over(const struct uz_store_stat *st)
@@ -12,14 +14,35 @@ static bool is_over(const struct uz_store_stat *st)
 	return !st->mem_limit || st->mem_used < st->mem_limit - st->mem_limit / 8;
 }
 
-void shortage_watch(struct shortage *s, const char *device, const struct uz_store_stat *st)
+static void watch_limit(struct shortage *s, const char *device, const struct uz_store_stat *st)
 {
-	bool failed = st->failed_limit != s->failed;
+	bool failed = st->failed_limit != s->failed_limit;
 
-	s->failed = st->failed_limit;
-	if (failed && !s->told)
+	s->failed_limit = st->failed_limit;
+	if (failed && !s->told_limit)
 		log_warning("memory.limit of %s, %" PRIu64 " MiB, is reached: writes fail, %" PRIu64
 			    " so far (to swap that is harmless, the pages stay in memory)",
 			    device, st->mem_limit >> 20, st->failed_limit);
-	s->told = failed || (s->told && !is_over(st));
+	s->told_limit = failed || (s->told_limit && !is_over(st));
+}
+
+static void watch_memory(struct shortage *s, const char *device, const struct uz_store_stat *st)
+{
+	bool failed = st->failed_memory != s->failed_memory;
+
+	s->failed_memory = st->failed_memory;
+	if (failed && !s->told_memory)
+		log_warning("%s can't have the memory it needs: writes fail, %" PRIu64
+			    " so far (to swap that is harmless, the pages stay in memory)",
+			    device, st->failed_memory);
+	if (failed)
+		s->told_memory = QUIET_LOOKS;
+	else if (s->told_memory)
+		s->told_memory--;
+}
+
+void shortage_watch(struct shortage *s, const char *device, const struct uz_store_stat *st)
+{
+	watch_limit(s, device, st);
+	watch_memory(s, device, st);
 }

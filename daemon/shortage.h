@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Writes that fail because memory.limit is reached: one line in the log, however many they are.
+ * Writes that fail because there is no room for them: one line in the log, however many they are.
  */
 #ifndef UZD_SHORTAGE_H
 #define UZD_SHORTAGE_H
@@ -11,8 +11,9 @@
 #include "uzram/store.h"
 
 struct shortage {
-	uint64_t failed; /* writes that failed for the limit, at the last look */
-	bool told;	 /* not to be said again before the shortage is well over */
+	uint64_t failed_limit, failed_memory; /* writes, at the last look */
+	bool told_limit;		      /* not to be said again before there is some room */
+	unsigned told_memory;		      /* ... in so many looks */
 };
 
 /* Look at the device's figures, and say what is to be said. One thread, which serves no requests;

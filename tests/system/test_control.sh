@@ -35,7 +35,7 @@ format disksize $((256 << 20))
 format initstate 1
 format comp_algorithm '([a-z0-9-]+ )*\[lz4\]( [a-z0-9-]+)* ?'
 format mm_stat "$(numbers 9)"
-format io_stat "$(numbers 4)"
+format io_stat "$(numbers 6)"
 format defer_stat "$(numbers 7)"
 format pid "$(daemon_pid "$DEV")"
 format block_device "$(readlink -f "/dev/uzram/$DEV")"
@@ -68,7 +68,7 @@ disk = os.open(sys.argv[1], os.O_RDONLY)
 size = os.fstat(disk).st_size
 assert [len(os.pread(disk, 4096, size + off)) for off in (-100, 0, 1, 4096, 1 << 40)] == [100, 0, 0, 0, 0]
 EOT
-[[ $(cat "$dir/io_stat") =~ ^(\ *0\ *){4}$ ]] || fail "io_stat: $(cat "$dir/io_stat")"
+[[ $(cat "$dir/io_stat") =~ ^(\ *0\ *){6}$ ]] || fail "io_stat: $(cat "$dir/io_stat")"
 
 # ---- pages stored, as four places tell it ----
 

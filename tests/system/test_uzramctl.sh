@@ -20,7 +20,7 @@ device() {
     echo 4711 >"$dir/pid"
     printf '%8llu %8llu %8llu %8llu %8llu %8llu %8llu %8llu %8llu\n' \
         1610612736 402653184 412090368 4294967296 536870912 11 22 33 44 >"$dir/mm_stat"
-    printf '%8llu %8llu %8llu %8llu\n' 55 66 77 88 >"$dir/io_stat"
+    printf '%8llu %8llu %8llu %8llu %8llu %8llu\n' 55 66 77 88 44 22 >"$dir/io_stat"
     echo '1000 900 7 100 12595 64 9' >"$dir/defer_stat"
     : >"$dir/compact"
     : >"$dir/flush"
@@ -150,6 +150,8 @@ Deferred frees:        1000
   spare buffers:       64
 Failed reads:          55
 Failed writes:         66
+  for the limit:       44
+  for memory:          22
 Invalid requests:      77
 Discarded pages:       88
 EOT
