@@ -13,7 +13,8 @@
 struct shortage {
 	uint64_t failed_limit, failed_memory; /* writes, at the last look */
 	bool told_limit;		      /* not to be said again before there is some room */
-	unsigned told_memory;		      /* ... in so many looks */
+	bool untold_memory;   /* writes have failed for want of memory; to be said ... */
+	unsigned told_memory; /* ... after so many looks, as it was said before */
 };
 
 /* Look at the device's figures, and say what is to be said. One thread, which serves no requests;
