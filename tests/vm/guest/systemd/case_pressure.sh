@@ -32,3 +32,4 @@ say "$ram MiB of RAM, at most $most MiB stored, $kills kills and $reloads upgrad
 ((most > ram * (percent - 50) / 100)) || fail "that was no shortage"
 [[ $(supervisor) == "$supervisor" ]] || fail "the supervisor was replaced"
 ((reloads > 0)) || fail "no upgrade"
+! dmesg | grep -E 'error, dev |-error on swap' || fail "the device has failed"
