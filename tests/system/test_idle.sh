@@ -15,7 +15,6 @@ WAIT_PERCENT=40 # of the time in which something waits for I/O
 # ---- what others can't disturb: the daemon's own threads ----
 
 pids() { echo "$(daemon_pid "$DEV") $(server_pids "$DEV")"; }
-has_spare() { [[ $(server_pids "$DEV") == *" "*" " ]]; }
 
 # tasks: the directories in /proc of the daemon's threads; but for the kernel's workers, which end by themselves.
 tasks() {
@@ -100,7 +99,7 @@ size = "256M"
 [swap]
 enabled = false
 EOT
-wait_for 60 has_spare || fail "nobody stands by"
+wait_for 60 stand_by "$DEV" || fail "nobody stands by"
 wait_for 20 none_in_ring || fail "$sleeper sleeps in io_uring_enter()"
 if $calm_before; then
     wait_for 300 calm || fail "an idle daemon waits for I/O"

@@ -45,20 +45,9 @@ attempt() {
     say "$1: $(sed 's/.*: //' "$T/attempt")"
 }
 
-# Threads of process $1 that are ours, as their names say.
-threads() { cat "/proc/$1/task"/*/comm 2>/dev/null | grep -c '^uz-' || :; }
-
-# There is a second server, which has come as far as the first.
-stands_by() {
-    local servers
-    read -ra servers <<<"$(server_pids "$DEV")"
-    ((${#servers[@]} == 2)) && [[ $(threads "${servers[0]}") == "$(threads "${servers[1]}")" ]] &&
-        grep -Eq '^Seccomp:\s+2$' "/proc/${servers[1]}/status"
-}
-
 check_servers() {
     local server
-    wait_for 60 stands_by || fail "nobody stands by"
+    wait_for 60 stand_by "$DEV" || fail "nobody stands by"
     for server in $(server_pids "$DEV"); do
         check_server "$server"
     done

@@ -65,9 +65,8 @@ done
 read_no_more "after kills, nothing is read any more"
 
 # Nobody reads when the next one comes; and there is no next one for some time.
-has_spare() { [[ $(server_pids "$DEV") == *" "*" " ]]; }
 for victims in server_pid server_pids; do
-    wait_for 60 has_spare || fail "nobody stands by"
+    wait_for 60 stand_by "$DEV" || fail "nobody stands by"
     read_on
     kill -STOP "$reader"
     # shellcheck disable=SC2046 # several
@@ -78,7 +77,7 @@ for victims in server_pid server_pids; do
     read_no_more "the reader has ended"
 done
 
-wait_for 60 has_spare || fail "nobody stands by"
+wait_for 60 stand_by "$DEV" || fail "nobody stands by"
 read_on
 echo 1 >"/run/uzram/$DEV/upgrade"
 wait_for 60 grep -qx 1 "/run/uzram/$DEV/upgrade" || fail "there was no upgrade"

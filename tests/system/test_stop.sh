@@ -90,6 +90,7 @@ start
 # Nobody else's pages are to be lost with it, and some machines swap out whatever is idle.
 swapoff "$swap"
 swapon --priority 0 "$swap"
+wait_for 60 stand_by "$DEV" || fail "nobody stands by" # no other one is on its way
 read -ra servers <<<"$(server_pids "$DEV")"
 kill -KILL "$(daemon_pid "$DEV")" "${servers[@]}"
 wait "$(daemon_pid "$DEV")" 2>/dev/null || :
