@@ -104,13 +104,13 @@ static int read_number(const char *text, char **ret_end, uint64_t *ret)
 
 int ctl_read_numbers(const char *device, const char *attr, uint64_t *ret, unsigned count)
 {
-	char text[512], *at = text, *end;
+	char text[512], *at = text;
 	int err = ctl_read(device, attr, text, sizeof(text));
 
 	if (err)
 		return err;
-	for (unsigned i = 0; i < count && !err; i++, at = end)
-		err = read_number(at, &end, &ret[i]);
+	for (unsigned i = 0; i < count && !err; i++)
+		err = read_number(at, &at, &ret[i]);
 	return err;
 }
 

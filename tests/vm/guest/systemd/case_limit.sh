@@ -30,11 +30,11 @@ head -c 500M /dev/urandom | exec $VICTIM -c 500M >/dev/null 2>&1 &
 victim=$!
 wait_for 300 reached || fail "the limit was not reached"
 began=$SECONDS
-by=kernel
-wait_for $PATIENCE ended || { by=test; kill -KILL $victim; }
+by='the kernel'
+wait_for $PATIENCE ended || { by='the test'; kill -KILL $victim; }
 wait_for 120 ended || fail "the process can't be ended"
 sysctl -q vm.panic_on_oom=1
-say "ended by the $by after $((SECONDS - began)) s; $(failed_writes) writes failed; $(tr -s ' ' </run/uzram/swap0/mm_stat)"
+say "ended by $by after $((SECONDS - began)) s; $(failed_writes) writes failed; $(tr -s ' ' </run/uzram/swap0/mm_stat)"
 [[ $(servers) == "$pids" ]] || fail "not the same servers as before"
 wait_for 10 said 'memory.limit of swap0, 64 MiB, is reached' || fail "the log does not say so"
 (($(complaints) == 1)) || fail "the log says so $(complaints) times"
