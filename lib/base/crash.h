@@ -32,8 +32,7 @@
 
 /* The daemon's. */
 #define UZ_CRASH_POINTS_DAEMON(X)                                                                  \
-	X(TAKE_OVER,                                                                               \
-	  "take-over") /* the server is to serve, and another one stands by behind it */           \
+	X(TAKE_OVER, "take-over") /* it is to serve, and another one stands by behind it */        \
 	X(INIT_REPLAYED, "init-replayed")                                                          \
 	X(RESEND_BEFORE, "resend-before")                                                          \
 	X(RESEND_AFTER, "resend-after")                                                            \
