@@ -46,7 +46,7 @@ wait_for 60 stand_by "$DEV" || fail "nobody stands by"
 
 for call in "${calls[@]}"; do
     : >"$T/$DEV/log"
-    refuse "$call" 3
+    refuse "$call" 2
     kill -KILL "$(server_pid "$DEV")"
     all_well "$call"
     said 'a server that was to stand by (can.t be started|exited)' || fail "$call: the log does not say so"
