@@ -292,6 +292,7 @@ static void show(struct server *s)
 	atomic_store(&status->pages_stored, st.pages_stored);
 	atomic_store(&status->compr_bytes, st.compr_bytes);
 	atomic_store(&status->mem_used, st.mem_used);
+	atomic_store(&status->failed_writes, st.failed_limit + st.failed_memory);
 	shortage_watch(&s->shortage, s->state->name, &st);
 }
 

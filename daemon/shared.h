@@ -94,6 +94,7 @@ struct status {
 	_Atomic bool finished; /* the last server had answered all it had taken */
 	/* For the status line, with the heartbeat. */
 	_Atomic uint64_t pages_stored, compr_bytes, mem_used;
+	_Atomic uint64_t failed_writes; /* for the limit, or for want of memory; with it, too */
 	/* From the end of a server to its successor's taking requests, and to its first answer: the
 	 * last, and the longest. By the server, for its successors. */
 	_Atomic uint64_t recovery_ns, recovery_max_ns, outage_ns, outage_max_ns;

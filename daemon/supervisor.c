@@ -22,6 +22,7 @@
 #include "latency.h"
 #include "log.h"
 #include "notify.h"
+#include "oom.h"
 #include "process.h"
 #include "respawn.h"
 #include "ublk_device.h"
@@ -44,6 +45,7 @@ struct supervisor {
 	struct status *status;
 	struct jail jail;
 	struct respawn servers;
+	struct oom oom;
 	struct ublk_device ublk; /* if state->ublk names one */
 	int signals;		 /* signalfd */
 
@@ -233,6 +235,10 @@ static void tick(struct supervisor *s)
 	s->tick_ns = now + TICK_MS * UINT64_C(1000000);
 	if (s->retry_ns && now >= s->retry_ns)
 		s->stop = true;
+	if (s->config->swap && oom_tick(&s->oom, atomic_load(&s->status->failed_writes)))
+		log_warning("%s can take no more pages, and the machine has no memory left: called "
+			    "the OOM killer, which the kernel would not have done",
+			    s->config->name);
 	if (s->serving && !silent)
 		tell_manager(s);
 }
@@ -378,6 +384,7 @@ static int prepare(struct supervisor *s)
 		err = jail_init(&s->jail);
 	if (err)
 		return fail("can't start", err);
+	oom_init(&s->oom);
 	if (sd_watchdog_enabled(0, &s->watchdog_ns) > 0)
 		s->watchdog_ns *= 1000; /* it has microseconds */
 	respawn_init(&s->servers, s->config, s->state, s->status, &s->jail,
