@@ -74,8 +74,8 @@ struct respawn {
 void respawn_init(struct respawn *r, const struct config *config, struct state *state,
 		  struct status *status, const struct jail *jail, int latency);
 
-/* Watch the servers that an earlier supervisor has started, which live on, whosever children they
- * are. All are old, but for the one that state->upgraded names. */
+/* Watch the servers that an earlier supervisor has started, and which live on, be they children of
+ * this process or not. All are old, but for the one that state->upgraded names. */
 void respawn_adopt(struct respawn *r);
 
 /* Prepare an upgrade: have a server of the binary that launch names stand by, in the place of all

@@ -312,7 +312,7 @@ static int await_child(struct supervisor *s, pid_t pid)
 	return info.si_code == CLD_EXITED ? -info.si_status : -ENOMEM;
 }
 
-/* A child of the supervisor's does not outlive it, lest it work against the next one's. */
+/* A child of the supervisor's does not outlive it: it could work against those of the next one. */
 static void become_child(pid_t supervisor)
 {
 	sigset_t none;
@@ -477,7 +477,7 @@ static void answer(struct supervisor *s, int err)
 	s->asked = REQUEST_NONE;
 }
 
-/* ... if that is what he asked for. */
+/* The same, but only if the pending request is that one. */
 static void answer_to(struct supervisor *s, enum request request, int err)
 {
 	if (s->asked == request)
