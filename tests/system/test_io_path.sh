@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The rules of the I/O path: under load the workers touch no memory that is not there already, and what the server has
-# mapped is locked.
+# The rules of the I/O path: under load the workers touch no memory that is not there already (but for units that they
+# populate themselves, where the refill thread gets no CPU), and what the server has mapped is locked.
 
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
@@ -25,8 +25,12 @@ faults() {
     local task
     for task in "/proc/$server/task/"*; do
         [[ $(<"$task/comm") != uz-worker ]] || cut -d' ' -f10,12 "$task/stat"
-    done | awk '{ minor += $1; major += $2; n++ } END { if (!n) exit 1; print minor, major }'
+    done | awk '{ sum += $1 + $2; n++ } END { if (!n) exit 1; print sum }'
 }
+
+# A unit has up to 8 pages; its private tables may take some more.
+PAGES_A_UNIT=12
+own_units() { metric "$DEV" reserve_self_total; }
 
 # load RW COMPRESSIBLE-PERCENT
 load() {
@@ -36,15 +40,15 @@ load() {
 }
 
 cat "/run/uzram/$DEV/mm_stat" >/dev/null
-before=$(faults)
+before=$(faults) units=$(own_units)
 load randwrite 50
 load randrw 20
 fallocate --punch-hole --offset 12345 --length 300M "$disk"
 load randwrite 90
 load randread 0
-after=$(faults)
-say "page faults of the workers, minor and major: $before before, $after after"
-[[ $after == "$before" ]] || fail "the I/O path has touched fresh memory"
+more=$(($(faults) - before)) units=$(($(own_units) - units))
+say "page faults of the workers: $before before, $more more; units that they have populated: $units"
+((more <= units * PAGES_A_UNIT)) || fail "the I/O path has touched fresh memory"
 
 locked=$(awk '/^VmLck:/ { print $2 }' "/proc/$server/status")
 resident=$(awk '/^VmRSS:/ { print $2 }' "/proc/$server/status")
