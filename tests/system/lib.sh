@@ -140,8 +140,13 @@ stand_by() {
     ((waiting == 2))
 }
 
-# The one that serves: it is the older one.
-server_pid() { server_pids "$1" | cut -d ' ' -f 1; }
+# The one that serves: it is the oldest that lives.
+server_pid() {
+    local pid
+    for pid in $(server_pids "$1"); do
+        ended "$pid" || { echo "$pid"; return; }
+    done
+}
 
 # The loop devices that stand on NAME's disk.
 loops_of() {
@@ -291,7 +296,7 @@ check_kernel_log() {
 show_logs() {
     local log
     for log in "$T"/*/log; do
-        [[ ! -e $log ]] || { echo "---- ${log#"$T"/}"; tail -n 100 "$log"; } >&2
+        [[ ! -f $log ]] || { echo "---- ${log#"$T"/}"; tail -n 100 "$log"; } >&2
     done
 }
 

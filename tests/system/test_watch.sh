@@ -98,8 +98,10 @@ exec {log}<>"$T/$DEV/log" # nobody reads it
 start_daemon "$DEV" < <(plain)
 dd if=/dev/zero of="$T/$DEV/log" bs=4k count=100 oflag=nonblock status=none 2>/dev/null || : # until it is full
 for i in 1 2 3; do
-    kill -KILL "$(server_pid "$DEV")"
+    server=$(server_pid "$DEV")
+    kill -KILL "$server"
     answers || fail "the supervisor waits for its log"
+    wait_for 60 has_other_server "$server" || fail "the server is not reaped"
 done
 stop_daemon "$DEV"
 exec {log}<&-
