@@ -86,8 +86,8 @@ uint32_t uz_arena_nunits(const struct uz_arena *arena, unsigned npages);
 void *uz_arena_unit_meta(struct uz_arena *arena, unsigned npages, size_t size);
 
 /* Find the units that have memory, and see to it that touching them takes no more memory (page
- * tables). By one thread, before uz_arena_restore(). */
-void uz_arena_survey(struct uz_arena *arena);
+ * tables). By one thread, before uz_arena_restore(). -ENOMEM: none for the allocator's state. */
+int uz_arena_survey(struct uz_arena *arena);
 /* After that: false if the data byte at off lies beyond all memory of its area, and so in no used
  * unit. */
 bool uz_arena_surveyed(const struct uz_arena *arena, uint64_t off);

@@ -67,6 +67,21 @@ static void prepare_tables(uintptr_t from, uintptr_t to, uintptr_t *done)
 		*done = prepare_table(at);
 }
 
+/* Have private memory for the units up to end. */
+static int extend_private(struct area *ar, uint32_t end)
+{
+	int err;
+
+	if (end > ar->nunits)
+		end = ar->nunits;
+	if (end <= ar->populated_meta)
+		return 0;
+	err = uz_units_populate_private(ar, ar->populated_meta, end - ar->populated_meta);
+	if (!err)
+		ar->populated_meta = end;
+	return err;
+}
+
 /* A look at each page of page tables, not at each run of memory. Some more units than there are,
  * for those that come before the next time. */
 static void warm_area(struct uz_arena *a, struct area *ar)
@@ -78,12 +93,7 @@ static void warm_area(struct uz_arena *a, struct area *ar)
 		pos = prepare_table(base + from) - base;
 	units = pos / uz_unit_bytes(ar);
 	units += units / 8 + WARM_UNITS;
-	if (units > ar->nunits)
-		units = ar->nunits;
-	if (units <= ar->populated_meta)
-		return;
-	uz_units_populate_private(ar, ar->populated_meta, (uint32_t)units - ar->populated_meta);
-	ar->populated_meta = (uint32_t)units;
+	extend_private(ar, (uint32_t)units); /* or the survey will */
 }
 
 void uz_arena_warm(struct uz_arena *a)
@@ -92,11 +102,12 @@ void uz_arena_warm(struct uz_arena *a)
 		warm_area(a, uz_area_of(a, n));
 }
 
-static void survey_area(struct uz_arena *a, struct area *ar)
+static int survey_area(struct uz_arena *a, struct area *ar)
 {
 	uintptr_t base = (uintptr_t)a->data + ar->base, prepared = 0;
 	size_t bytes = uz_unit_bytes(ar);
 	uint64_t pos = 0, from, to;
+	int err;
 
 	uz_bits_clear(&ar->ready);
 	uz_bits_clear(&ar->cold);
@@ -104,6 +115,9 @@ static void survey_area(struct uz_arena *a, struct area *ar)
 		uint32_t first = (uint32_t)((from + bytes - 1) / bytes);
 		uint32_t end = (uint32_t)(to / bytes);
 
+		err = extend_private(ar, end + 1);
+		if (err)
+			return err;
 		prepare_tables(base + from, base + to, &prepared);
 		for (uint32_t unit = first; unit < end; unit++)
 			uz_bits_add(&ar->ready, unit);
@@ -113,12 +127,16 @@ static void survey_area(struct uz_arena *a, struct area *ar)
 			uz_bits_add(&ar->cold, end);
 		ar->fresh = end + (to % bytes != 0);
 	}
+	return 0;
 }
 
-void uz_arena_survey(struct uz_arena *a)
+int uz_arena_survey(struct uz_arena *a)
 {
-	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++)
-		survey_area(a, uz_area_of(a, n));
+	int err = 0;
+
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX && !err; n++)
+		err = survey_area(a, uz_area_of(a, n));
+	return err;
 }
 
 bool uz_arena_surveyed(const struct uz_arena *a, uint64_t off)

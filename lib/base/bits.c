@@ -57,7 +57,11 @@ void uz_bits_done(struct uz_bits *b)
 
 int uz_bits_populate(struct uz_bits *b, uint32_t first, uint32_t count)
 {
-	return populate(b->level[0] + first / 64, b->level[0] + words((uint64_t)first + count));
+	uint64_t end = (uint64_t)first + count;
+
+	/* With the word of the number after the last: uz_bits_next() goes on from there. */
+	return populate(b->level[0] + first / 64,
+			b->level[0] + words(end < b->bound ? end + 1 : end));
 }
 
 size_t uz_bits_bytes(const struct uz_bits *b, uint32_t end)

@@ -82,9 +82,10 @@ static int claim_verified(struct uz_store *s)
 
 int uz_store_recover(struct uz_store *s)
 {
-	int err;
+	int err = uz_arena_survey(s->config.arena);
 
-	uz_arena_survey(s->config.arena);
+	if (err)
+		return err;
 	err = claim_all(s, false);
 	if (err == -EEXIST)
 		err = claim_verified(s);

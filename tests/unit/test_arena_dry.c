@@ -101,6 +101,22 @@ static void test_try_get(void **state)
 
 /* --- memory is refused --- */
 
+/* The next process has none for the state of the units that it finds: it says so, and touches none
+ * of it. */
+static void test_survey(void **state)
+{
+	struct uz_arena *a = new_arena(), *b;
+
+	assert_int_equal(uz_arena_start(a, RESERVE, true, NULL, NULL), 0);
+	assert_int_equal(uz_arena_attach(uz_arena_fd(a), &b), 0);
+	atomic_store(&kernel_memory.refuse, ENOMEM);
+	assert_int_equal(uz_arena_survey(b), -ENOMEM);
+	atomic_store(&kernel_memory.refuse, 0);
+	assert_int_equal(uz_arena_survey(b), 0);
+	uz_arena_free(b);
+	stop_and_free(a);
+}
+
 /* Getters that don't wait don't make the refill thread try more often. */
 static void test_kicks(void **state)
 {
@@ -442,6 +458,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_try_get, reset),
+		cmocka_unit_test_setup(test_survey, reset),
 		cmocka_unit_test_setup(test_kicks, reset),
 		cmocka_unit_test_setup(test_nobody_spins, reset),
 		cmocka_unit_test_setup(test_vain, reset),

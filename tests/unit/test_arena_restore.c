@@ -44,7 +44,7 @@ static void test_restore(void **state)
 				end[u.npages - 1] = u.number + 1;
 		}
 		n.max = n.pages;
-		uz_arena_survey(b);
+		assert_int_equal(uz_arena_survey(b), 0);
 		assert_int_equal(uz_arena_restore(b, end, is_used, &n), 0);
 		model_check(&n);
 		assert_int_equal(file_memory(b), memory);
@@ -107,7 +107,7 @@ static void test_survey_parts(void **state)
 	set_page(a, 3, 13, 0, true);
 	set_page(a, 8, last, 7, true); /* the very last page */
 
-	uz_arena_survey(a);
+	assert_int_equal(uz_arena_survey(a), 0);
 	assert_int_equal(file_memory(a), table + 15 * PAGE);
 	for (unsigned n = 1; n <= SIZES; n++) {
 		uint32_t surveyed = n == 3 ? 14 : n == 8 ? last + 1 : 0;
@@ -164,7 +164,7 @@ static void test_survey_prepares(void **state)
 	}
 	memory = file_memory(a);
 	assert_int_equal(uz_arena_attach(uz_arena_fd(a), &b), 0);
-	uz_arena_survey(b);
+	assert_int_equal(uz_arena_survey(b), 0);
 	assert_int_equal(uz_arena_restore(b, end, none_used, NULL), 0);
 	assert_int_equal(file_memory(b), memory);
 	before = page_tables();
@@ -204,7 +204,7 @@ static void test_restore_ends_pass(void **state)
 	uz_arena_trim_end(a, e, true);
 	uz_arena_stop(a);
 
-	uz_arena_survey(a);
+	assert_int_equal(uz_arena_survey(a), 0);
 	assert_int_equal(uz_arena_restore(a, end, none_used, NULL), 0);
 	assert_int_equal(uz_arena_start(a, RESERVE, true, count_surplus, &told), 0);
 	assert_true(told > 0);

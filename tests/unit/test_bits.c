@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/bits.h"
 #include "model/pages.h"
@@ -104,11 +105,39 @@ static void test_large(void **state)
 	uz_bits_done(&b);
 }
 
+static long faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+/* To look for the next number after those that are populated touches no other memory, even if they
+ * end with their page. */
+static void test_next_after_populated(void **state)
+{
+	struct uz_bits b = {0};
+	uint32_t count, next;
+	long before;
+
+	assert_int_equal(uz_bits_init(&b, 1 << 20), 0);
+	count = (uint32_t)(4096 * 2 - (uintptr_t)b.level[0] % 4096) * 8; /* two pages, or less */
+	assert_int_equal(uz_bits_populate(&b, 0, count), 0);
+	assert_int_equal(uz_bits_next(&b, 0), UZ_BITS_NONE);
+	before = faults();
+	next = uz_bits_next(&b, count);
+	assert_int_equal(faults(), before);
+	assert_int_equal(next, UZ_BITS_NONE);
+	uz_bits_done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_against_plain),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_next_after_populated),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
