@@ -13,6 +13,10 @@
 
 #include "ctl.h"
 
+/* Once the new server stands by, an upgrade takes a fraction of a second. If the old server then
+ * serves on all the same, for whatever reason, its log says why. */
+#define CHANGE_MS 120000
+
 static int64_t now_ms(void)
 {
 	struct timespec t;
@@ -131,6 +135,8 @@ int ctl_upgrade(const struct ctl_args *args)
 	err = ctl_read_numbers(args->device, "upgrade", &before, 1);
 	if (!err)
 		err = request(args->device, "upgrade", deadline);
+	if (!err && deadline < 0)
+		deadline = now_ms() + CHANGE_MS;
 	if (!err)
 		err = await_upgrade(args->device, before, deadline);
 	return err ? ctl_fail(args->device, "not upgraded, it goes on serving", err) : EXIT_SUCCESS;

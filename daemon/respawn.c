@@ -366,6 +366,8 @@ static void renew(struct respawn *r)
 
 	if (second->old)
 		tell_to_end(second, SIGKILL); /* the new one takes its place */
+	else if (first->old && !first->stands_by)
+		tell_to_end(first, SIGKILL); /* of no use yet, and it may never be */
 	else if (first->old && second->stands_by)
 		tell_to_end(first, SIGKILL); /* ... and moves up */
 	else if (r->server.old && !r->upgrade && !first->old && first->stands_by)
@@ -549,7 +551,8 @@ static void look_at_heartbeat(struct respawn *r, uint64_t now)
 }
 
 /* A server whose heartbeat stops hangs, and is replaced: all of it is locked in memory, so that
- * nothing it does should take seconds. To be slow is no crime: it takes two looks at least. */
+ * nothing it does should take seconds. A slow machine is no reason: it takes three looks at least.
+ */
 static bool hangs(const struct respawn *r, uint64_t now)
 {
 	uint64_t age = now - r->server.started_ns;

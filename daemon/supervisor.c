@@ -170,6 +170,8 @@ static void server_died(struct supervisor *s)
 	if (!s->servers.lost)
 		return;
 	pid = fork();
+	if (pid == 0)
+		log_forget(); /* and log what it has to say itself */
 	if (pid <= 0)
 		device_abort(&s->device);
 	if (pid == 0)

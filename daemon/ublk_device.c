@@ -22,6 +22,8 @@
 
 #define COMPLAIN_NS (5 * SEC)
 
+#define ADOPT_TRIES 10 /* a second apart, where there is no memory for the ring */
+
 static int fail(const char *what, int err)
 {
 	log_error("%s: %s", what, strerror(-err));
@@ -97,11 +99,14 @@ int ublk_device_new(struct ublk_device *u, struct state *state)
 int ublk_device_adopt(struct ublk_device *u, struct state *state, bool served)
 {
 	const struct timespec pause = {.tv_sec = 1};
-	int err;
+	int err = open_control(u, state);
 
-	/* The device is served meanwhile. */
-	while ((err = open_control(u, state)) == -ENOMEM || err == -EAGAIN)
+	/* The device is served meanwhile. But the manager's watchdog waits, and starts another
+	 * supervisor if this one gives up. */
+	for (unsigned i = 1; i < ADOPT_TRIES && (err == -ENOMEM || err == -EAGAIN); i++) {
 		nanosleep(&pause, NULL);
+		err = open_control(u, state);
+	}
 	u->used = true; /* for all we know */
 	u->given = served;
 	return err;
