@@ -441,8 +441,11 @@ static void test_reserve_within_limit(void **state)
 	assert_int_equal(uz_arena_try_get(a, 1), -ENOSPC);
 	for (unsigned ms = 0; stat_of(a).ready_pages; ms++) {
 		assert_true(ms < 5000);
-		while (atomic_exchange(&calls, 0) && model_trim(&m, 64, 0))
-			atomic_store(&calls, 1);
+		/* A call that comes in the middle of a pass is for the next one. */
+		if (atomic_exchange(&calls, 0)) {
+			while (model_trim(&m, 64, 0))
+				;
+		}
 		usleep(1000);
 	}
 	/* What comes back stays, for it may be let out again; and a higher limit is used. */
