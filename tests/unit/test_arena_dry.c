@@ -407,7 +407,13 @@ static void take_pages(void)
 
 static uint64_t target_pages(struct uz_arena *a, unsigned n)
 {
-	return (uint64_t)a->areas[n - 1].target * n;
+	struct area *area = &a->areas[n - 1];
+	uint64_t pages;
+
+	uz_spin_lock(&area->lock);
+	pages = (uint64_t)area->target * n;
+	uz_spin_unlock(&area->lock);
+	return pages;
 }
 
 /* The reserve follows demand while demand lasts: in a refill that has no end. */
