@@ -11,11 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config.h"
-#include "handover.h"
-#include "log.h"
-#include "machine.h"
-#include "supervisor.h"
+#include "config/config.h"
+#include "config/machine.h"
+#include "shared/log.h"
+#include "supervisor/handover.h"
+#include "supervisor/supervisor.h"
 
 static const char usage[] =
 	"Usage: uzramd --config FILE [--check]\n"

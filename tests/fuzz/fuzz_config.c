@@ -16,8 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "config.h"
-#include "config_toml.h"
+#include "config/config.h"
+#include "config/toml.h"
 
 #define MIB	 (UINT64_C(1) << 20)
 #define FILE_MAX 16384

@@ -26,9 +26,9 @@
 #include <unistd.h>
 
 #define FUSE_USE_VERSION 314
-#include "fuse_ops.h"
-#include "latency.h"
-#include "shared.h"
+#include "server/front/fuse_ops.h"
+#include "server/latency.h"
+#include "shared/shared.h"
 
 #define PAGE	    4096u
 #define DISK	    (16u * PAGE)

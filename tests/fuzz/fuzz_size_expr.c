@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 
-#include "size_expr.h"
+#include "config/size_expr.h"
 
 #define UNTOUCHED UINT64_C(0xa5a5a5a5a5a5a5a5)
 #define DEPTH_MAX 32

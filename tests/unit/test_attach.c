@@ -6,7 +6,7 @@
  * The tests run in a child, and its parent clears away what is left whatever became of it: failed,
  * crashed, hung or killed. Other programs may use loop devices and swap of their own meanwhile.
  */
-#include "attach.h"
+#include "supervisor/host/attach.h"
 
 /* cmocka.h wants these four before it */
 #include <setjmp.h>

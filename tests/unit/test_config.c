@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "config_keys.h"
+#include "config/keys.h"
 
 #define MIB  (UINT64_C(1) << 20)
 #define GIB  (MIB << 10)
@@ -411,7 +411,7 @@ static void default_file(void **state)
 
 static void every_key_is_documented(void **state)
 {
-	char *toml = slurp("config/uzram.toml"), *page = slurp("daemon/uzram.toml.5.scd");
+	char *toml = slurp("config/uzram.toml"), *page = slurp("daemon/config/uzram.toml.5.scd");
 
 	for (const struct config_key *k = config_keys; k->path; k++) {
 		const char *dot = strrchr(k->path, '.');

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "explain.h"
+#include "shared/explain.h"
 
 static void test_plain(void **state)
 {

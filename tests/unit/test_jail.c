@@ -6,7 +6,7 @@
  * A server is a fork of the test with some threads, each of which calls the functions that the test
  * names to it and reports what they return. It judges nothing.
  */
-#include "jail.h"
+#include "server/jail.h"
 
 /* cmocka.h wants these four before it */
 #include <setjmp.h>

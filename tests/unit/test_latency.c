@@ -14,8 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "latency.h"
-#include "shared.h"
+#include "server/latency.h"
+#include "shared/shared.h"
 
 #define HOLD	0
 #define DROP	2000000000

@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "size_expr.h"
+#include "config/size_expr.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * 1024)

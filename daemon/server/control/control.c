@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/control/control.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#ifdef UZ_TEST_HOOKS
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#endif
+
+#include "config/size_expr.h"
+
+/* --- the control thread --- */
+
+#define JOBS_MAX 16
+
+struct job {
+	const struct attribute *attribute;
+	char value[CONTROL_VALUE_MAX + 1];
+	void (*done)(void *arg, int err);
+	void *arg;
+};
+
+/* A ring. lock guards all. */
+struct jobs {
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct job ring[JOBS_MAX];
+	unsigned first, count;
+	bool finish;
+	pthread_t thread;
+};
+
+static void *control_main(void *arg)
+{
+	struct control *c = arg;
+	struct jobs *q = c->jobs;
+
+	pthread_setname_np(pthread_self(), "uz-control");
+	pthread_mutex_lock(&q->lock);
+	for (;;) {
+		struct job job;
+
+		while (!q->count && !q->finish)
+			pthread_cond_wait(&q->more, &q->lock);
+		if (!q->count)
+			break;
+		job = q->ring[q->first];
+		q->first = (q->first + 1) % JOBS_MAX;
+		q->count--;
+		pthread_mutex_unlock(&q->lock);
+		job.done(job.arg, job.attribute->set(c, job.value));
+		pthread_mutex_lock(&q->lock);
+	}
+	pthread_mutex_unlock(&q->lock);
+	return NULL;
+}
+
+static bool enqueue(struct jobs *q, const struct job *job)
+{
+	bool room;
+
+	pthread_mutex_lock(&q->lock);
+	room = q->count < JOBS_MAX;
+	if (room) {
+		q->ring[(q->first + q->count++) % JOBS_MAX] = *job;
+		pthread_cond_signal(&q->more);
+	}
+	pthread_mutex_unlock(&q->lock);
+	return room;
+}
+
+int control_new(const struct config *config, struct uz_store *store, const struct state *state,
+		struct status *status, int socket, const struct latency *latency,
+		struct control **ret)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	struct jobs *q = calloc(1, sizeof(*q));
+	int err;
+
+	if (!c || !q) {
+		free(c);
+		free(q);
+		return -ENOMEM;
+	}
+	*c = (struct control){config, store, state, status, socket, latency, q};
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_cond_init(&q->more, NULL);
+	err = pthread_create(&q->thread, NULL, control_main, c);
+	if (err) {
+		free(c);
+		free(q);
+		return -err;
+	}
+	*ret = c;
+	return 0;
+}
+
+void control_finish(struct control *c)
+{
+	pthread_mutex_lock(&c->jobs->lock);
+	c->jobs->finish = true;
+	pthread_cond_signal(&c->jobs->more);
+	pthread_mutex_unlock(&c->jobs->lock);
+	pthread_join(c->jobs->thread, NULL);
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n';
+}
+
+void control_set(struct control *c, const struct attribute *a, const char *value, size_t len,
+		 void (*done)(void *arg, int err), void *arg)
+{
+	struct job job = {.attribute = a, .done = done, .arg = arg};
+
+	while (len && is_blank(value[len - 1]))
+		len--;
+	while (len && is_blank(value[0])) {
+		value++;
+		len--;
+	}
+	if (len > CONTROL_VALUE_MAX || memchr(value, '\0', len)) {
+		done(arg, -EINVAL);
+		return;
+	}
+	memcpy(job.value, value, len);
+	if (!a->slow)
+		done(arg, a->set(c, job.value));
+	else if (!enqueue(c->jobs, &job))
+		done(arg, -EBUSY);
+}
+
+/* --- the attributes, in zram's formats (Documentation/admin-guide/blockdev/zram.rst) --- */
+
+static void show_disksize(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%" PRIu64 "\n", uz_store_disksize(c->store));
+}
+
+static void show_initstate(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "1\n");
+}
+
+static void show_comp_algorithm(struct control *c, char *text, size_t size)
+{
+	size_t n = 0;
+
+	for (int codec = 0; codec < UZ_CODEC_COUNT; codec++) {
+		const struct uz_codec_info *info = uz_codec_info((enum uz_codec)codec);
+		bool current = codec == (int)uz_store_codec(c->store);
+
+		if (info)
+			n += (size_t)snprintf(text + n, size - n, current ? "%s[%s]" : "%s%s",
+					      n ? " " : "", info->name);
+	}
+	snprintf(text + n, size - n, "\n");
+}
+
+static void show_mm_stat(struct control *c, char *text, size_t size)
+{
+	struct uz_store_stat st;
+
+	uz_store_stat(c->store, &st);
+	snprintf(text, size,
+		 "%8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64
+		 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n",
+		 st.pages_stored << UZ_PAGE_SHIFT, st.compr_bytes, st.mem_used, st.mem_limit,
+		 st.mem_used_max, st.same_pages, st.pages_compacted, st.huge_pages,
+		 st.huge_pages_since);
+}
+
+static void show_io_stat(struct control *c, char *text, size_t size)
+{
+	struct uz_store_stat st;
+
+	uz_store_stat(c->store, &st);
+	snprintf(text, size,
+		 "%8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n",
+		 st.failed_reads, st.failed_writes, st.invalid_io, st.notify_free, st.failed_limit,
+		 st.failed_memory);
+}
+
+static void show_defer_stat(struct control *c, char *text, size_t size)
+{
+	struct uz_store_stat st;
+
+	uz_store_stat(c->store, &st);
+	snprintf(text, size,
+		 "%8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8u %8" PRIu64
+		 "\n",
+		 st.defer_pushed, st.defer_drained, st.defer_fallbacks,
+		 st.defer_pushed - st.defer_drained, st.defer_pending_bytes, st.defer_spares,
+		 st.defer_runs);
+}
+
+static void show_mem_limit(struct control *c, char *text, size_t size)
+{
+	struct uz_store_stat st;
+
+	uz_store_stat(c->store, &st);
+	snprintf(text, size, "%" PRIu64 "\n", st.mem_limit);
+}
+
+static void show_mem_used_max(struct control *c, char *text, size_t size)
+{
+	struct uz_store_stat st;
+
+	uz_store_stat(c->store, &st);
+	snprintf(text, size, "%" PRIu64 "\n", st.mem_used_max);
+}
+
+static void show_max_comp_streams(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%u\n", c->config->workers);
+}
+
+static void show_block_device(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%s\n", c->state->block_device[0] ? c->state->block_device : "none");
+}
+
+static void show_pid(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%d\n", (int)c->state->supervisor);
+}
+
+static int set_mem_limit(struct control *c, const char *value)
+{
+	struct size_error error;
+	uint64_t bytes;
+	bool over_ram;
+
+	/* As in zram: a number, perhaps with a unit; not an expression. */
+	if (size_expr_eval(value, 0, &bytes, &over_ram, &error) || over_ram)
+		return -EINVAL;
+	uz_store_set_limit(c->store, bytes);
+	return 0;
+}
+
+static int set_mem_used_max(struct control *c, const char *value)
+{
+	if (strcmp(value, "0") != 0)
+		return -EINVAL;
+	uz_store_reset_max(c->store);
+	return 0;
+}
+
+static int set_compact(struct control *c, const char *value)
+{
+	uz_store_compact(c->store);
+	return 0;
+}
+
+static int set_flush(struct control *c, const char *value)
+{
+	uz_store_flush(c->store);
+	return 0;
+}
+
+/* Have the supervisor do something. */
+static int ask(struct control *c, enum request request)
+{
+	int result;
+
+	if (send(c->socket, &request, sizeof(request), MSG_NOSIGNAL) < 0 ||
+	    recv(c->socket, &result, sizeof(result), 0) != sizeof(result))
+		return -EIO; /* it is dead */
+	return result;
+}
+
+static int set_stop(struct control *c, const char *value)
+{
+	return strcmp(value, "1") == 0 ? ask(c, REQUEST_STOP) : -EINVAL;
+}
+
+static int set_upgrade(struct control *c, const char *value)
+{
+	return strcmp(value, "1") == 0 ? ask(c, REQUEST_UPGRADE) : -EINVAL;
+}
+
+static int set_sleep(struct control *c, const char *value)
+{
+	if (strcmp(value, "1") == 0)
+		return ask(c, REQUEST_SLEEP);
+	return strcmp(value, "0") == 0 ? ask(c, REQUEST_WAKE) : -EINVAL;
+}
+
+static void show_sleep(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%d\n", c->state->asleep);
+}
+
+static void show_upgrade(struct control *c, char *text, size_t size)
+{
+	snprintf(text, size, "%u\n", c->state->upgrades);
+}
+
+#ifdef UZ_TEST_HOOKS
+/* What somebody who had taken the server over would try. */
+static int attempt(const struct control *c, const char *what)
+{
+	if (strcmp(what, "open") == 0)
+		return open("/etc/passwd", O_RDONLY);
+	if (strcmp(what, "socket") == 0)
+		return socket(AF_INET, SOCK_STREAM, 0);
+	if (strcmp(what, "exec") == 0)
+		return execl("/bin/true", "true", NULL);
+	if (strcmp(what, "fork") == 0)
+		return (int)fork();
+	if (strcmp(what, "root") == 0)
+		return setresuid(0, 0, 0);
+	if (strcmp(what, "kill") == 0)
+		return kill(c->state->supervisor, SIGKILL);
+	if (strcmp(what, "trace") == 0)
+		return (int)ptrace(PTRACE_SEIZE, c->state->supervisor, NULL, NULL);
+	if (strcmp(what, "state") == 0) /* the supervisor's */
+		return mprotect((void *)(uintptr_t)c->state, sizeof(*c->state),
+				PROT_READ | PROT_WRITE);
+	if (strcmp(what, "hang") == 0) {
+		while (c->state->restarts < 3) /* in every server until then */
+			sleep(1);
+		return 0;
+	}
+	errno = EINVAL;
+	return -1;
+}
+
+static int set_attempt(struct control *c, const char *value)
+{
+	return attempt(c, value) < 0 ? -errno : 0;
+}
+#endif
+
+const struct attribute control_attributes[] = {
+#ifdef UZ_TEST_HOOKS
+	{"attempt", 0200, NULL, set_attempt, false},
+#endif
+	{"block_device", 0444, show_block_device, NULL, false},
+	{"comp_algorithm", 0444, show_comp_algorithm, NULL, false},
+	{"compact", 0200, NULL, set_compact, true},
+	{"defer_stat", 0444, show_defer_stat, NULL, false},
+	{"disksize", 0444, show_disksize, NULL, false},
+	{"flush", 0200, NULL, set_flush, true},
+	{"initstate", 0444, show_initstate, NULL, false},
+	{"io_stat", 0444, show_io_stat, NULL, false},
+	{"max_comp_streams", 0444, show_max_comp_streams, NULL, false},
+	{"mem_limit", 0644, show_mem_limit, set_mem_limit, false},
+	{"mem_used_max", 0644, show_mem_used_max, set_mem_used_max, false},
+	{"metrics", 0444, metrics_show, NULL, false},
+	{"mm_stat", 0444, show_mm_stat, NULL, false},
+	{"pid", 0444, show_pid, NULL, false},
+	{"sleep", 0644, show_sleep, set_sleep, true},
+	{"stop", 0200, NULL, set_stop, true},
+	{"upgrade", 0644, show_upgrade, set_upgrade, true},
+};
+const unsigned control_attribute_count = sizeof(control_attributes) / sizeof(control_attributes[0]);

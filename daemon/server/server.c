@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/crash.h"
+#include "server/control/control.h"
+#include "server/front/fuse.h"
+#include "server/front/ublk.h"
+#include "server/latency.h"
+#include "server/shortage.h"
+#include "shared/explain.h"
+#include "shared/log.h"
+#include "shared/process.h"
+#include "uzram/store.h"
+
+#define HEARTBEAT_SECONDS 1
+#define WARM_SECONDS	  1
+#define ORPHAN_SECONDS	  60 /* between two complaints */
+#define FRONTS_MAX	  2
+
+/* Of the kernel, when the supervisor dies. */
+#define SIGNAL_ORPHAN SIGUSR1
+
+struct server {
+	const struct server_config *sc;
+	const struct state *state; /* read-only */
+	int status_fd; /* ours: the next supervisor's numbers in the state are other ones */
+	struct uz_store *store;
+	struct latency latency;
+	struct front_context context;
+	struct shortage shortage;
+	struct front *fronts[FRONTS_MAX];
+	unsigned nfronts;
+};
+
+/* --- start --- */
+
+static int fail(const char *what, int err)
+{
+	char why[EXPLAIN_MAX];
+
+	log_error("%s: %s", what, explain_error(err, why));
+	return err;
+}
+
+/* Nothing of the supervisor's stays within reach but what serving takes. */
+static int keep_descriptors(struct server *s)
+{
+	const struct state *state = s->sc->state;
+	int keep[PROCESS_KEEP_MAX] =
+		{
+			STDIN_FILENO,	    STDOUT_FILENO,     STDERR_FILENO,
+			state->state_ro_fd, state->status_fd,  state->arena_fd,
+			state->lock_fd, /* the name is taken while anybody serves it */
+			s->sc->socket,	    s->sc->jail->root, s->sc->jail->network,
+			s->sc->latency,
+		};
+	unsigned n = 11;
+
+	for (unsigned i = 0; i < state->mount.nfds; i++)
+		keep[n++] = state->mount.fds[i];
+	return process_keep_fds(keep, n);
+}
+
+static int map_state(struct server *s)
+{
+	int err = shared_map_readonly(s->sc->state->state_ro_fd, &s->state);
+
+	s->status_fd = s->sc->state->status_fd;
+
+	if (!err)
+		munmap((void *)(uintptr_t)s->sc->state, sizeof(*s->state));
+	return err;
+}
+
+static int prepare_store(struct server *s)
+{
+	const struct config *c = s->sc->config;
+	struct uz_store_config store = {
+		.codec = c->algorithm,
+		.level = c->level,
+		.mem_limit = c->mem_limit,
+		.reserve = c->reserve,
+		.populators = c->workers > 1, /* the others serve on */
+		.compact = true,
+		.deferred = c->deferred,
+		.defer_spares = c->deferred_pool,
+		.defer_age_ms = c->deferred_age,
+	};
+	int err = uz_arena_attach(s->state->arena_fd, &store.arena);
+
+	if (err)
+		return err;
+	err = uz_store_prepare(&store, &s->store);
+	if (err)
+		uz_arena_free(store.arena);
+	return err;
+}
+
+/* To be itself, and nobody else. */
+static int isolate(struct server *s)
+{
+	int err = keep_descriptors(s);
+
+	prctl(PR_SET_PDEATHSIG, SIGNAL_ORPHAN);
+	if (!err)
+		err = map_state(s);
+	if (err)
+		return fail("can't keep to the server's descriptors", err);
+	return jail_enter(s->sc->jail); /* it says why */
+}
+
+static int add_front(struct server *s, const struct front_ops *ops)
+{
+	int err = ops->prepare(&s->context, &s->fronts[s->nfronts]);
+
+	s->nfronts += !err;
+	return err;
+}
+
+/* All memory, all threads; and then no privileges. */
+static int prepare(struct server *s)
+{
+	int err;
+
+	process_keep_heap();
+	process_small_stacks();
+	err = process_lock_memory();
+	if (err)
+		return fail("can't lock memory (it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity)",
+			    err);
+	err = prepare_store(s);
+	if (err)
+		return fail("can't open the store", err);
+	s->context = (struct front_context){
+		.state = s->state,
+		.status = s->sc->status,
+		.store = s->store,
+		.latency = &s->latency,
+		.socket = s->sc->socket,
+		.answered = ATOMIC_FLAG_INIT,
+	};
+	err = latency_init(&s->latency, s->sc->latency, s->sc->config->latency_hold);
+	if (!err)
+		err = control_new(s->sc->config, s->store, s->state, s->sc->status, s->sc->socket,
+				  &s->latency, &s->context.control);
+	/* ublk first: until it has its device, nothing else comes over the socket. */
+	if (!err && s->state->ublk >= 0)
+		err = add_front(s, &front_ublk_ops);
+	if (!err)
+		err = add_front(s, &front_fuse_ops);
+	if (err)
+		return fail("can't serve", err);
+	return jail_close(s->sc->jail); /* it says why */
+}
+
+/* --- standing by --- */
+
+static void on_alarm(int signal)
+{
+}
+
+/* Every second a signal interrupts the wait, for the store to be kept warm. */
+static void set_alarm(void)
+{
+	const struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART */
+	const struct itimerval second = {{WARM_SECONDS, 0}, {WARM_SECONDS, 0}};
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &second, NULL);
+}
+
+static void allow_alarm(bool allow)
+{
+	sigset_t alarm;
+
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	pthread_sigmask(allow ? SIG_UNBLOCK : SIG_BLOCK, &alarm, NULL);
+}
+
+/* Wait for a lock of the queue for serving, and keep the store warm meanwhile. */
+static int await_lock(struct server *s, enum shared_lock which)
+{
+	int err;
+
+	while ((err = shared_lock(s->status_fd, which, true)) == -EINTR)
+		uz_store_warm(s->store);
+	return err;
+}
+
+static void tell(struct server *s, enum request request)
+{
+	/* If nobody is there to hear it, it is all the more important to go on. */
+	send(s->sc->socket, &request, sizeof(request), MSG_NOSIGNAL);
+}
+
+/* Go through the queue for serving. Each lock is had before the one behind it is let go, so that a
+ * server that stands by always holds one: a supervisor that looks from the end of the queue to its
+ * head finds all of them. */
+static int queue(struct server *s)
+{
+	int fd = s->status_fd, err;
+
+	uz_store_warm(s->store);
+	err = await_lock(s, LOCK_NEXT);
+	if (err)
+		return err;
+	tell(s, REQUEST_STANDS_BY);
+	err = await_lock(s, LOCK_STAND_BY);
+	shared_unlock(fd, LOCK_NEXT);
+	if (!err)
+		err = await_lock(s, LOCK_SERVING);
+	if (!err)
+		UZ_CRASH_WHILE(shared_lock_owner(fd, LOCK_NEXT), TAKE_OVER);
+	shared_unlock(fd, LOCK_STAND_BY);
+	return err;
+}
+
+/* Return when this process is the one to serve: as soon as the kernel has done with the last one,
+ * without any other process's help. */
+static int stand_by(struct server *s)
+{
+	int err;
+
+	allow_alarm(true);
+	err = queue(s);
+	allow_alarm(false);
+	return err ? fail("can't stand by", err) : 0;
+}
+
+static int connect_fronts(struct server *s)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < s->nfronts && !err; i++) {
+		if (s->fronts[i]->ops->connect)
+			err = s->fronts[i]->ops->connect(s->fronts[i]);
+	}
+	return err;
+}
+
+/* Take over, if there was another one; with next to no memory. */
+static int start(struct server *s)
+{
+	int err;
+
+	s->context.since = s->state->served ? now_ns() : 0;
+	atomic_store(&s->sc->status->serving_ns, 0);
+	err = connect_fronts(s);
+	if (err)
+		return fail("can't serve", err);
+	err = uz_store_start(s->store, !s->state->served);
+	if (err)
+		return fail("can't open the store", err);
+	latency_start(&s->latency);
+	for (unsigned i = 0; i < s->nfronts && !err; i++)
+		err = s->fronts[i]->ops->start(s->fronts[i]);
+	if (err)
+		return fail("can't serve", err);
+	tell(s, REQUEST_READY);
+	return 0;
+}
+
+/* Whether processes wait for answers that will never come. */
+static bool has_lost_requests(struct server *s)
+{
+	bool finished = atomic_exchange(&s->sc->status->finished, false);
+
+	return s->state->served && state_loses_requests(s->state) && !finished;
+}
+
+/* --- serving --- */
+
+static void show(struct server *s)
+{
+	struct status *status = s->sc->status;
+	struct uz_store_stat st;
+
+	uz_store_stat(s->store, &st);
+	atomic_store(&status->pages_stored, st.pages_stored);
+	atomic_store(&status->compr_bytes, st.compr_bytes);
+	atomic_store(&status->mem_used, st.mem_used);
+	atomic_store(&status->failed_writes, st.failed_limit + st.failed_memory);
+	shortage_watch(&s->shortage, s->state->name, &st);
+}
+
+static void complain(const struct server *s, unsigned seconds)
+{
+	if (seconds % ORPHAN_SECONDS == 0)
+		log_error("the supervisor of %s has died: serving on, but nobody would replace "
+			  "this process (%d); see uzramd(8), \"If the supervisor dies\"",
+			  s->state->name, (int)getpid());
+}
+
+/* Whether every thread goes on, but for workers that the kernel makes wait for memory: they have
+ * not hung, and another server could not have that memory either. */
+static bool moves(struct server *s)
+{
+	unsigned waiting = uz_store_populating(s->store), stuck = 0;
+
+	for (unsigned i = 0; i < s->nfronts; i++)
+		stuck += s->fronts[i]->ops->stuck(s->fronts[i]);
+	return stuck <= waiting;
+}
+
+static bool ended(struct server *s)
+{
+	for (unsigned i = 0; i < s->nfronts; i++) {
+		if (!s->fronts[i]->ops->ended(s->fronts[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Beat while every worker makes progress; until SIGTERM, or until there is nothing to serve. */
+static void beat(struct server *s)
+{
+	const struct timespec interval = {.tv_sec = HEARTBEAT_SECONDS};
+	unsigned orphaned = 0;
+	sigset_t signals;
+	int signal;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGNAL_ORPHAN);
+	do {
+		if (moves(s))
+			atomic_store(&s->sc->status->heartbeat_ns, now_ns());
+		show(s);
+		if (getppid() != s->state->supervisor)
+			complain(s, orphaned++);
+		signal = sigtimedwait(&signals, NULL, &interval);
+	} while (signal != SIGTERM && !ended(s));
+}
+
+int server_main(const struct server_config *sc)
+{
+	struct server s = {.sc = sc};
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL); /* inherited by every thread */
+	process_unhurry();
+	/* Not the first, lest there be none. */
+	if (sc->state->served && uz_crash_arm())
+		return EXIT_FAILURE;
+	set_alarm();
+	explain_prepare();
+	if (isolate(&s) || prepare(&s) || stand_by(&s))
+		return EXIT_FAILURE;
+	if (has_lost_requests(&s))
+		return SERVER_EXIT_LOST;
+	if (start(&s))
+		return EXIT_FAILURE;
+	beat(&s);
+	/* Everything that has been asked is answered: this goes well also where the kernel can't
+	 * ask again. */
+	for (unsigned i = 0; i < s.nfronts; i++)
+		s.fronts[i]->ops->stop(s.fronts[i]);
+	latency_stop(&s.latency);
+	control_finish(s.context.control);
+	atomic_store(&sc->status->finished, true);
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The device's place on the host: its directory, its lock, its block device, its swap area, its
+ * name.
+ */
+#ifndef UZD_DEVICE_H
+#define UZD_DEVICE_H
+
+#include "config/config.h"
+#include "shared/shared.h"
+
+#define RUN_DIR "/run/uzram"
+
+struct device {
+	const struct config *config;
+	struct state
+		*state; /* where the attaching child says what there is; NULL until there is one */
+	char lock[80];	/* RUN_DIR/NAME.lock */
+	char dir[80];	/* RUN_DIR/NAME, the mount point */
+	char disk[96];	/* RUN_DIR/NAME/disk */
+};
+
+void device_init(struct device *d, const struct config *config);
+
+/* Make the name ours, and the directory: by a lock that ends with the last process that has
+ * *ret_lock_fd. What a daemon that was killed left there (a dead mount, a loop device) is cleared
+ * away; -EBUSY if another daemon has the name, or a dead one's block device is still in use. Logs
+ * why. */
+int device_claim(struct device *d, int *ret_lock_fd);
+
+/* Remove directory and lock. */
+void device_release(struct device *d);
+
+/* Steps for children of the supervisor: each needs a living server, but for device_abort(). They
+ * log why they fail. 0 or -errno. */
+int device_attach(
+	struct device *d); /* block device, name, mkswap, swapon: as configured, what is missing */
+int device_detach(struct device *d); /* swapoff, name, block device: whatever there is */
+int device_unmount(struct device *d);
+int device_sleep(struct device *d); /* swapoff, if the config wants that */
+int device_wake(struct device *d);  /* swapon, if device_sleep() has swapped off */
+int device_abort(struct device *d); /* every request fails from now on, waiting ones included */
+
+#endif
