@@ -102,7 +102,7 @@ static int find_state(const struct arguments *args, struct state **ret)
 static int run(const struct arguments *args, struct config *config, struct state *state)
 {
 	static char binary_path[PATH_MAX], config_path[PATH_MAX]; /* zeroed */
-	const struct launch launch = {binary_path, config_path};
+	const struct launch launch = {binary_path, config_path, args->resume >= 0};
 
 	/* Absolute, for a later exec. A configuration that is not there now may be then. */
 	if (!realpath(args->config, config_path))
@@ -171,5 +171,7 @@ int main(int argc, char **argv)
 	status = run(&args, &config, state);
 	if (args.stand_by >= 0) /* a server has unmapped the state */
 		return status;
-	return status == EXIT_FAILURE && state && !state->ended ? give_up(&args, state) : status;
+	return status == EXIT_FAILURE && state && state->stable != PHASE_ENDED
+		       ? give_up(&args, state)
+		       : status;
 }

@@ -324,11 +324,22 @@ static bool ended(struct server *s)
 	return true;
 }
 
-/* Beat while every worker makes progress; until SIGTERM, or until there is nothing to serve. */
+/* Only the supervisor ends its server: at shutdown SIGTERM goes to every process of the machine,
+ * and those that end still need their pages. One that the supervisor has left alone obeys anybody.
+ */
+static bool is_told_to_end(const struct server *s, int signal, const siginfo_t *info)
+{
+	return signal == SIGTERM &&
+	       (info->si_pid == s->state->supervisor || getppid() != s->state->supervisor);
+}
+
+/* Beat while every worker makes progress; until the supervisor says so, or until there is nothing
+ * to serve. */
 static void beat(struct server *s)
 {
 	const struct timespec interval = {.tv_sec = HEARTBEAT_SECONDS};
 	unsigned orphaned = 0;
+	siginfo_t info;
 	sigset_t signals;
 	int signal;
 
@@ -341,8 +352,8 @@ static void beat(struct server *s)
 		show(s);
 		if (getppid() != s->state->supervisor)
 			complain(s, orphaned++);
-		signal = sigtimedwait(&signals, NULL, &interval);
-	} while (signal != SIGTERM && !ended(s));
+		signal = sigtimedwait(&signals, &info, &interval);
+	} while (!is_told_to_end(s, signal, &info) && !ended(s));
 }
 
 int server_main(const struct server_config *sc)

@@ -28,6 +28,7 @@
 
 #include "config/config.h"
 #include "server/front/fuse.h"
+#include "shared/phase.h"
 #include "supervisor/host/attach.h"
 
 enum request {
@@ -35,13 +36,15 @@ enum request {
 	REQUEST_STANDS_BY, /* the server has all it needs, and waits for its turn */
 	REQUEST_READY,	   /* the server serves */
 	/* Somebody wrote to a control file. */
-	REQUEST_STOP,	 /* stop the device, if it can be */
-	REQUEST_UPGRADE, /* exec the binary anew */
-	REQUEST_SLEEP,	 /* the machine is about to sleep */
-	REQUEST_WAKE,	 /* ... is awake again */
+	REQUEST_STOP,	     /* stop the device, if it can be */
+	REQUEST_STOP_FORCE,  /* ... though the pages may not fit into memory, or it is open */
+	REQUEST_STOP_CANCEL, /* end such a try; there is no answer to this one */
+	REQUEST_UPGRADE,     /* exec the binary anew */
+	REQUEST_SLEEP,	     /* the machine is about to sleep */
+	REQUEST_WAKE,	     /* ... is awake again */
 };
 
-#define STATE_VERSION 3 /* of struct state and struct status: another one is refused */
+#define STATE_VERSION 4 /* of struct state and struct status: another one is refused */
 
 /* The server that serves, and those that stand by. */
 #define SERVERS_MAX 3
@@ -72,13 +75,13 @@ struct state {
 
 	unsigned stored; /* how many of them systemd has */
 
+	enum phase phase;  /* of the device's life */
+	enum phase stable; /* the last one that a next supervisor can go on with */
+
 	pid_t supervisor;
 	pid_t upgraded; /* a server of the binary that the supervisor is about to become; 0: none */
 	bool served;	/* a server has answered FUSE_INIT and served */
 	bool no_resend; /* the kernel can't send unanswered requests again */
-	bool ended;	/* there is no device any more */
-	bool stopping;	/* a signal has asked for that; it is tried until it succeeds */
-	bool asleep;	/* swap is off because the machine sleeps */
 	char block_device[ATTACH_PATH_MAX]; /* "" while there is none */
 
 	/* Since the device was made. */

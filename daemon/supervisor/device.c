@@ -11,18 +11,12 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "shared/explain.h"
 #include "shared/log.h"
 #include "supervisor/host/attach.h"
 #include "supervisor/ublk/device.h"
-
-/* An unmount waits this long for those that have a control file open: the one who asked us to stop,
- * first of all. */
-#define UNMOUNT_TRIES	50
-#define UNMOUNT_WAIT_MS 100
 
 /* --- claiming the name --- */
 
@@ -266,7 +260,7 @@ int device_attach(struct device *d)
 	err = attach_link(d->config->name, d->state->block_device);
 	if (err)
 		return fail("can't make a name in /dev/uzram for", d->state->block_device, err);
-	return d->config->swap && !d->state->asleep ? swap_on(d) : 0;
+	return d->config->swap && d->state->stable != PHASE_ASLEEP ? swap_on(d) : 0;
 }
 
 /* Bytes of memory that could be had, from /proc/meminfo; INT64_MAX if it can't be told. */
@@ -286,8 +280,9 @@ static int64_t memory_available(void)
 	return kib < 0 ? INT64_MAX : kib * 1024;
 }
 
-/* swapoff without enough memory ends with the OOM killer choosing somebody: rather refuse. */
-static int swap_off(const char *dev)
+/* In swapoff without enough memory the kernel kills the process that swaps off, but perhaps others
+ * first: rather refuse, unless forced to try. */
+static int swap_off(const char *dev, bool force)
 {
 	int64_t used = attach_swap_used(dev);
 	int64_t available = memory_available();
@@ -295,7 +290,7 @@ static int swap_off(const char *dev)
 
 	if (used == -ENOENT)
 		return 0;
-	if (used > available) {
+	if (used > available && !force) {
 		log_error("can't take %s out of use: it holds %lld MiB of pages, and only %lld MiB "
 			  "of memory are available",
 			  dev, (long long)used >> 20, (long long)available >> 20);
@@ -305,14 +300,14 @@ static int swap_off(const char *dev)
 	return err ? fail("swapoff", dev, err) : 0;
 }
 
-int device_detach(struct device *d)
+static int detach_block_device(struct device *d, bool force)
 {
 	const char *dev = d->state->block_device;
 	int err;
 
 	if (!dev[0])
 		return 0;
-	err = swap_off(dev);
+	err = swap_off(dev, force);
 	if (err)
 		return err;
 	err = d->state->ublk < 0 ? attach_unloop(dev, d->disk) : ublk_device_stop(d->state);
@@ -325,40 +320,38 @@ int device_detach(struct device *d)
 	return 0;
 }
 
+/* What can refuse comes first; then the mount goes, whoever has a control file open or works in the
+ * directory: nothing of theirs is lost. */
+static int detach(struct device *d, bool force)
+{
+	int err = detach_block_device(d, force);
+
+	if (err)
+		return err;
+	d->state->stable = PHASE_ENDING; /* also for a next supervisor, should this one die now */
+	if (umount2(d->dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		fail("can't unmount", d->dir, -errno);
+	return 0;
+}
+
+int device_detach(struct device *d)
+{
+	return detach(d, false);
+}
+
+int device_detach_forced(struct device *d)
+{
+	return detach(d, true);
+}
+
 int device_sleep(struct device *d)
 {
-	int err;
-
-	if (!d->config->swap || !d->config->swap_off_for_sleep || d->state->asleep)
-		return 0;
-	err = swap_off(d->state->block_device);
-	d->state->asleep = !err;
-	return err;
+	return swap_off(d->state->block_device, false);
 }
 
 int device_wake(struct device *d)
 {
-	int err;
-
-	if (!d->state->asleep)
-		return 0;
-	err = swap_on(d);
-	d->state->asleep = err != 0;
-	return err;
-}
-
-int device_unmount(struct device *d)
-{
-	const struct timespec wait = {.tv_nsec = UNMOUNT_WAIT_MS * 1000000L};
-
-	for (int i = 0; i < UNMOUNT_TRIES; i++) {
-		if (umount2(d->dir, UMOUNT_NOFOLLOW) == 0)
-			return 0;
-		if (errno != EBUSY)
-			break;
-		nanosleep(&wait, NULL);
-	}
-	return fail("can't unmount", d->dir, -errno);
+	return d->config->swap ? swap_on(d) : 0;
 }
 
 /* The forced unmount of a file system that is in use leaves the mount and aborts its connection. */

@@ -33,12 +33,21 @@ void device_release(struct device *d);
 
 /* Steps for children of the supervisor: each needs a living server, but for device_abort(). They
  * log why they fail. 0 or -errno. */
-int device_attach(
-	struct device *d); /* block device, name, mkswap, swapon: as configured, what is missing */
-int device_detach(struct device *d); /* swapoff, name, block device: whatever there is */
-int device_unmount(struct device *d);
-int device_sleep(struct device *d); /* swapoff, if the config wants that */
-int device_wake(struct device *d);  /* swapon, if device_sleep() has swapped off */
-int device_abort(struct device *d); /* every request fails from now on, waiting ones included */
+
+/* Whatever is missing of block device, name, swap header and swapon, as configured. */
+int device_attach(struct device *d);
+
+/* The way back: swapoff, block device, name, mount. -ENOMEM: the pages don't fit into memory;
+ * -EBUSY: it is in use otherwise. On failure the device goes on. forced: try whatever memory there
+ * is; the kernel may kill processes for it. */
+int device_detach(struct device *d);
+int device_detach_forced(struct device *d);
+
+/* swapoff while the machine sleeps, and swapon, if the config wants swap. */
+int device_sleep(struct device *d);
+int device_wake(struct device *d);
+
+/* Every request fails from now on, waiting ones included. */
+int device_abort(struct device *d);
 
 #endif

@@ -14,6 +14,7 @@
 struct launch {
 	const char *binary; /* absolute */
 	const char *config; /* absolute */
+	bool upgraded;	    /* it was a supervisor before, and has exec'd itself */
 };
 
 /* Whether a supervisor of this binary can go on with that device, and with that config; what the

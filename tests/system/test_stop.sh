@@ -34,6 +34,24 @@ say "second daemon: $(cat "$T/second")"
 [[ $(cat "$dir/pid") == $(daemon_pid "$DEV") ]] || fail "the first daemon was disturbed"
 grep -q "^$swap " /proc/swaps || fail "the first daemon's swap is gone"
 
+# ---- a working directory in the mount, an open control file: nobody's but the device's users hold a stop up ----
+
+mkfifo "$T/leave"
+(cd "$dir" && exec setpriv --reuid=65534 --clear-groups cat "$T/leave") >"$T/left" &
+visitor=$!
+exec {leave}>"$T/leave" {open}<"$dir/mm_stat"
+stop_daemon "$DEV"
+exec {open}<&- {leave}>&-
+wait $visitor || fail "the visitor was harmed"
+
+# ---- SIGTERM is the supervisor's to give: at shutdown every process gets one ----
+
+start
+server=$(server_pid "$DEV")
+kill -TERM "$server"
+sleep 2
+[[ $(server_pid "$DEV") == "$server" && $(cat "$dir/initstate") == 1 ]] || fail "SIGTERM ended a server"
+
 # ---- while swapoff can't succeed, it says so and goes on serving; once it can, it stops, and nobody is harmed ----
 
 # A hog has most of its memory swapped out, in a cgroup too small to take it back. swapoff would get it killed for want

@@ -298,7 +298,7 @@ static int set_sleep(struct control *c, const char *value)
 
 static void show_sleep(struct control *c, char *text, size_t size)
 {
-	snprintf(text, size, "%d\n", c->state->asleep);
+	snprintf(text, size, "%d\n", c->state->stable == PHASE_ASLEEP);
 }
 
 static void show_upgrade(struct control *c, char *text, size_t size)

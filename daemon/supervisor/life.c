@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/life.h"
+
+#include <stddef.h>
+
+#define IN(phase) (1u << PHASE_##phase)
+
+/* The device is served, and nothing else is going on. */
+#define AT_REST (IN(SERVING) | IN(ASLEEP) | IN(STOPPING))
+
+/* ... or something that can be left as it is when the machine goes down. */
+#define SERVED                                                                                     \
+	(AT_REST | IN(ATTACHING) | IN(UNDOING) | IN(FALLING_ASLEEP) | IN(WAKING) | IN(UPGRADING) | \
+	 IN(RENEWING) | IN(ADOPTING) | IN(REPAIRING) | IN(DETACHING))
+
+static const struct {
+	unsigned phases;
+	enum event event;
+	struct life_step step;
+} table[] = {
+	/* The start. */
+	{IN(STARTING), EVENT_SHUTDOWN, {ACTION_WAIT, PHASE_ENDING}},
+	{IN(STARTING), EVENT_LOST, {ACTION_GIVE_UP, PHASE_ENDING}},
+	{IN(STARTING), EVENT_NO_SERVER, {ACTION_GIVE_UP, PHASE_ENDING}},
+	{IN(STARTING), EVENT_SIGNAL_STOP, {ACTION_WAIT, PHASE_ENDING}},
+	{IN(STARTING), EVENT_SERVED, {ACTION_ATTACH, PHASE_ATTACHING}},
+	{IN(ATTACHING), EVENT_DONE, {ACTION_READY, PHASE_SERVING}},
+	{IN(ATTACHING), EVENT_FAILED, {ACTION_UNDO, PHASE_UNDOING}},
+	{IN(UNDOING), EVENT_DONE, {ACTION_GIVE_UP, PHASE_ENDING}},
+	{IN(UNDOING), EVENT_FAILED, {ACTION_GIVE_UP, PHASE_ENDING}},
+
+	/* The machine sleeps. */
+	{IN(SERVING), EVENT_SLEEP, {ACTION_SLEEP, PHASE_FALLING_ASLEEP}},
+	{IN(ASLEEP), EVENT_SLEEP, {ACTION_ANSWER, PHASE_BACK}},
+	{AT_REST, EVENT_SLEEP_NEEDLESS, {ACTION_ANSWER, PHASE_BACK}},
+	{IN(STOPPING), EVENT_SLEEP, {ACTION_REFUSE, PHASE_BACK}},
+	{IN(FALLING_ASLEEP), EVENT_DONE, {ACTION_ANSWER, PHASE_ASLEEP}},
+	{IN(FALLING_ASLEEP), EVENT_FAILED, {ACTION_ANSWER, PHASE_BACK}},
+	{IN(SERVING) | IN(ASLEEP), EVENT_WAKE, {ACTION_WAKE, PHASE_WAKING}},
+	{IN(STOPPING), EVENT_WAKE, {ACTION_REFUSE, PHASE_BACK}},
+	{IN(WAKING), EVENT_DONE, {ACTION_ANSWER, PHASE_SERVING}},
+	{IN(WAKING), EVENT_FAILED, {ACTION_ANSWER, PHASE_BACK}},
+
+	/* An upgrade. The new binary's supervisor begins with PHASE_RENEWING. */
+	{AT_REST, EVENT_SIGNAL_UPGRADE, {ACTION_PREPARE_UPGRADE, PHASE_UPGRADING}},
+	{AT_REST, EVENT_UPGRADE, {ACTION_PREPARE_UPGRADE, PHASE_UPGRADING}},
+	{IN(UPGRADING), EVENT_LOST, {ACTION_CALL_OFF_UPGRADE, PHASE_BACK}},
+	{IN(UPGRADING), EVENT_SIGNAL_STOP, {ACTION_CALL_OFF_UPGRADE, PHASE_BACK}},
+	{IN(UPGRADING), EVENT_NO_STAND_BY, {ACTION_REFUSE_UPGRADE, PHASE_BACK}},
+	{IN(UPGRADING), EVENT_STANDS_BY, {ACTION_EXEC, PHASE_BACK}},
+	{IN(RENEWING), EVENT_LOST, {ACTION_KEEP_OLD, PHASE_BACK}},
+	{IN(RENEWING), EVENT_NO_STAND_BY, {ACTION_KEEP_OLD, PHASE_BACK}},
+	{IN(RENEWING), EVENT_RENEWED, {ACTION_UPGRADED, PHASE_BACK}},
+
+	/* The supervisor has died; systemd has started this one. */
+	{IN(ADOPTING), EVENT_SERVED, {ACTION_ATTACH, PHASE_REPAIRING}},
+	{IN(REPAIRING), EVENT_DONE, {ACTION_WAIT, PHASE_BACK}},
+	{IN(REPAIRING), EVENT_FAILED, {ACTION_COMPLAIN, PHASE_BACK}},
+
+	/* A stop. By a signal: the service manager now waits for the end, and can't be told that
+	 * there will be none. */
+	{IN(SERVING) | IN(ASLEEP), EVENT_SIGNAL_STOP, {ACTION_STOP_SOON, PHASE_STOPPING}},
+	{IN(STOPPING), EVENT_DUE, {ACTION_DETACH, PHASE_DETACHING}},
+	{AT_REST, EVENT_STOP, {ACTION_DETACH, PHASE_DETACHING}},
+	{AT_REST, EVENT_STOP_FORCED, {ACTION_DETACH_FORCED, PHASE_DETACHING}},
+	{AT_REST, EVENT_CANCEL, {ACTION_TOO_LATE, PHASE_BACK}},
+	{IN(DETACHING), EVENT_CANCEL, {ACTION_CANCEL_STOP, PHASE_DETACHING}},
+	{IN(DETACHING), EVENT_FAILED, {ACTION_REFUSE_STOP, PHASE_BACK}},
+	{IN(DETACHING), EVENT_DONE, {ACTION_STOPPED, PHASE_ENDING}},
+	{IN(ENDING), EVENT_GONE, {ACTION_WAIT, PHASE_ENDED}},
+
+	/* Requests were lost: nothing that is stored can be had again. */
+	{AT_REST | IN(ADOPTING), EVENT_LOST, {ACTION_UNDO, PHASE_UNDOING}},
+
+	/* The machine goes down. Processes that are being killed are served for a while. Then the
+	 * device fails: PID 1 itself swaps off, and must not wait for a server that is dead. */
+	{SERVED, EVENT_SHUTDOWN, {ACTION_LINGER, PHASE_SHUTDOWN}},
+	{IN(SHUTDOWN), EVENT_LOST, {ACTION_ABANDON, PHASE_ENDED}},
+	{IN(SHUTDOWN), EVENT_DUE, {ACTION_ABANDON, PHASE_ENDED}},
+};
+
+struct life_step life_step(enum phase phase, enum event event)
+{
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (table[i].event == event && table[i].phases >> phase & 1)
+			return table[i].step;
+	}
+	return (struct life_step){ACTION_NONE, phase};
+}
+
+bool life_is_stable(enum phase phase)
+{
+	return (AT_REST | IN(STARTING) | IN(ENDING) | IN(ENDED)) >> phase & 1;
+}
