@@ -26,6 +26,7 @@
 
 #define HEARTBEAT_SECONDS 1
 #define WARM_SECONDS	  1
+#define ALONE_SECONDS	  10
 #define ORPHAN_SECONDS	  60 /* between two complaints */
 #define FRONTS_MAX	  2
 
@@ -190,38 +191,90 @@ static void allow_alarm(bool allow)
 	pthread_sigmask(allow ? SIG_UNBLOCK : SIG_BLOCK, &alarm, NULL);
 }
 
-/* Wait for a lock of the queue for serving, and keep the store warm meanwhile. */
-static int await_lock(struct server *s, enum shared_lock which)
-{
-	int err;
-
-	while ((err = shared_lock(s->status_fd, which, true)) == -EINTR)
-		uz_store_warm(s->store);
-	return err;
-}
-
 static void tell(struct server *s, enum request request)
 {
 	/* If nobody is there to hear it, it is all the more important to go on. */
 	send(s->sc->socket, &request, sizeof(request), MSG_NOSIGNAL);
 }
 
+/* Wait behind the stand-by that is first, having made the store warm once: that takes memory, of
+ * which there may be none, and whoever waits for it can't go on when the server ends. The first one
+ * can. */
+static int wait_as_second(struct server *s)
+{
+	bool warm = false;
+	int err;
+
+	while ((err = shared_lock(s->status_fd, LOCK_STAND_BY, true)) == -EINTR) {
+		if (warm)
+			continue;
+		uz_store_warm(s->store);
+		warm = true;
+		atomic_store(&s->sc->status->warm, getpid());
+	}
+	if (warm)
+		atomic_store(&s->sc->status->warm, 0);
+	shared_unlock(s->status_fd, LOCK_NEXT);
+	return err;
+}
+
+/* Whether the stand-by behind this one has just become warm. */
+static bool next_is_warm(const struct server *s)
+{
+	pid_t next = shared_lock_owner(s->status_fd, LOCK_NEXT);
+
+	return next && next == atomic_load(&s->sc->status->warm);
+}
+
+/* Wait for the server to end. -EAGAIN: let the second one be the first, as it is the warmer one.
+ * Only if there is none for a while is it better to get cold than to risk the wait for memory. */
+static int wait_as_first(struct server *s)
+{
+	unsigned alone = 0;
+	int err;
+
+	while ((err = shared_lock(s->status_fd, LOCK_SERVING, true)) == -EINTR) {
+		if (next_is_warm(s))
+			return shared_lock(s->status_fd, LOCK_SERVING, false);
+		alone = shared_lock_owner(s->status_fd, LOCK_NEXT) ? 0 : alone + 1;
+		if (alone >= ALONE_SECONDS)
+			uz_store_warm(s->store);
+	}
+	return err;
+}
+
+static int wait_for_place(struct server *s)
+{
+	int err;
+
+	while ((err = shared_lock(s->status_fd, LOCK_NEXT, true)) == -EINTR)
+		;
+	return err;
+}
+
 /* Go through the queue for serving. Each lock is had before the one behind it is let go, so that a
- * server that stands by always holds one: a supervisor that looks from the end of the queue to its
- * head finds all of them. */
+ * server that stands by holds one, but for a moment when it steps back: a supervisor that looks
+ * from the end of the queue to its head, twice, finds all of them. */
 static int queue(struct server *s)
 {
 	int fd = s->status_fd, err;
 
 	uz_store_warm(s->store);
-	err = await_lock(s, LOCK_NEXT);
+	err = wait_for_place(s);
 	if (err)
 		return err;
 	tell(s, REQUEST_STANDS_BY);
-	err = await_lock(s, LOCK_STAND_BY);
-	shared_unlock(fd, LOCK_NEXT);
-	if (!err)
-		err = await_lock(s, LOCK_SERVING);
+	for (;;) {
+		err = wait_as_second(s);
+		if (!err)
+			err = wait_as_first(s);
+		if (err != -EAGAIN)
+			break;
+		shared_unlock(fd, LOCK_STAND_BY);
+		err = wait_for_place(s);
+		if (err)
+			return err;
+	}
 	if (!err)
 		UZ_CRASH_WHILE(shared_lock_owner(fd, LOCK_NEXT), TAKE_OVER);
 	shared_unlock(fd, LOCK_STAND_BY);

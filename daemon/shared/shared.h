@@ -12,7 +12,8 @@
  * compare. Three of its bytes are locks (POSIX write locks, which end with the process that holds
  * them and name it). They are the queue for serving: LOCK_SERVING is held by the server that
  * serves, so that there is one at a time, LOCK_STAND_BY by the server that waits for that, and
- * LOCK_NEXT by the server that waits for LOCK_STAND_BY.
+ * LOCK_NEXT by the server that waits for LOCK_STAND_BY. The two that wait change places every now
+ * and then (server.c).
  *
  * Over the socket (SOCK_SEQPACKET, one pair a server) a server sends one enum request a packet;
  * the supervisor answers those that come from a control file with an int, 0 or -errno.
@@ -95,6 +96,7 @@ struct status {
 	_Atomic uint64_t answerers;    /* servers that have answered a request */
 	_Atomic bool no_resend;
 	_Atomic bool finished; /* the last server had answered all it had taken */
+	_Atomic pid_t warm;    /* the second stand-by, if it is warmer than the first */
 	/* For the status line, with the heartbeat. */
 	_Atomic uint64_t pages_stored, compr_bytes, mem_used;
 	_Atomic uint64_t failed_writes; /* for the limit, or for want of memory; with it, too */

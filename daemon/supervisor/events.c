@@ -158,7 +158,7 @@ static void tick(struct supervisor *s)
 	silent = is_silent(s, now);
 	log_hold(silent);
 	if (s->state->ublk >= 0)
-		ublk_device_tick(&s->ublk, s->servers.server.socket);
+		ublk_device_tick(&s->ublk, respawn_serving_socket(&s->servers));
 	if (now < s->tick_ns)
 		return;
 	s->tick_ns = now + TICK_MS * UINT64_C(1000000);

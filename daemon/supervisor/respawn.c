@@ -2,6 +2,7 @@
 #include "supervisor/respawn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,16 +271,18 @@ static bool knows(const struct respawn *r, pid_t pid)
 
 void respawn_adopt(struct respawn *r)
 {
-	struct server_process found[SERVERS_MAX];
+	struct server_process found[2 * SERVERS_MAX];
 	unsigned n = 0;
 
-	/* From the end of the queue: none moves past us unseen, but one may be seen twice. */
-	for (unsigned lock = SERVERS_MAX; lock-- > 0;)
-		found[lock] = adopt(r, lock);
-	for (unsigned i = 0; i < SERVERS_MAX; i++) {
+	/* From the end of the queue: none moves up past us unseen, but one may be seen twice. One
+	 * that steps back meanwhile is seen the second time. */
+	for (unsigned i = 0; i < 2 * SERVERS_MAX; i++)
+		found[i] = adopt(r, SERVERS_MAX - 1 - i % SERVERS_MAX);
+	/* Who serves is the first of them. */
+	for (unsigned i = 2 * SERVERS_MAX; i-- > 0;) {
 		if (!found[i].pid)
 			continue;
-		if (knows(r, found[i].pid))
+		if (knows(r, found[i].pid) || n > SPARES)
 			close(found[i].pidfd);
 		else if (n++ == 0)
 			r->server = found[i];
@@ -434,9 +437,41 @@ static void give_up(struct respawn *r, const char *how)
 		  how, r->state->name);
 }
 
+static void put_first(struct respawn *r, unsigned i)
+{
+	struct server_process first = r->spares[i];
+
+	r->spares[i] = r->spares[0];
+	r->spares[0] = first;
+}
+
+/* -1: it is none of the spares. */
+static int spare_of(const struct respawn *r, pid_t pid)
+{
+	for (unsigned i = 0; i < SPARES; i++) {
+		if (pid && r->spares[i].pid == pid)
+			return (int)i;
+	}
+	return -1;
+}
+
+/* Spares change places among themselves. */
+static void find_heir(struct respawn *r)
+{
+	for (unsigned lock = 0; lock < SHARED_LOCKS; lock++) {
+		int i = spare_of(r, shared_lock_owner(r->state->status_fd, lock));
+
+		if (i >= 0) {
+			put_first(r, (unsigned)i);
+			return;
+		}
+	}
+}
+
 /* The first spare goes on. */
 static void promote(struct respawn *r)
 {
+	find_heir(r);
 	r->server = r->spares[0];
 	r->server.started_ns = now_ns();
 	r->stale_ns = r->stale_looks = 0;
@@ -531,6 +566,35 @@ bool respawn_struggles(const struct respawn *r)
 	return r->futile >= FUTILE_MAX && atomic_load(&r->status->answerers) == r->answerers;
 }
 
+static bool has_ended(const struct server_process *p)
+{
+	struct pollfd fd = {p->pidfd, POLLIN, 0};
+
+	return poll(&fd, 1, 0) > 0;
+}
+
+/* Which of two that live goes on is decided by the servers themselves: it may have been another one
+ * than promote() expected, if they changed places just then. */
+static void follow_queue(struct respawn *r)
+{
+	struct server_process expected = r->server;
+	int i = spare_of(r, shared_lock_owner(r->state->status_fd, LOCK_SERVING));
+
+	if (i < 0 || !expected.pid || has_ended(&expected))
+		return;
+	r->server = r->spares[i];
+	r->server.started_ns = expected.started_ns;
+	r->spares[i] = expected;
+	note(r);
+}
+
+int respawn_serving_socket(const struct respawn *r)
+{
+	pid_t serving = shared_lock_owner(r->state->status_fd, LOCK_SERVING);
+
+	return serving && serving == r->server.pid ? r->server.socket : -1;
+}
+
 static uint64_t start_grace(const struct respawn *r)
 {
 	return START_GRACE + (r->state->disksize >> 30) * START_GRACE_PER_GIB;
@@ -612,6 +676,7 @@ void respawn_tick(struct respawn *r)
 	uint64_t now = now_ns();
 	struct server_process *place;
 
+	follow_queue(r);
 	if (now - r->look_ns >= LOOK_NS)
 		look(r, now);
 	if (!r->wanted)

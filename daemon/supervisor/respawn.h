@@ -3,8 +3,8 @@
  * The servers, seen from the supervisor: started, watched, and replaced when they die or hang, or
  * are to be renewed.
  *
- * One serves, two stand by. When the server that serves ends, the first that stands by goes on by
- * itself (server.h); what is left to do here is to start another one, now that memory can be had
+ * One serves, two stand by. When the server that serves ends, one of those goes on by itself
+ * (server.h); what is left to do here is to start another one, now that memory can be had
  * again. The second is for the time until then: a server that dies while nobody stands by is
  * replaced by a fork and nothing else (no exec, no file, no other process, any of which may need a
  * page of the very device that nobody serves), but a fork takes memory, of which there may be none.
@@ -47,7 +47,8 @@ struct respawn {
 	int latency; /* of latency_open() */
 
 	struct server_process server;	      /* serves, or is about to */
-	struct server_process spares[SPARES]; /* stand by, or prepare to; no gap before one */
+	struct server_process spares[SPARES]; /* stand by, or prepare to; no gap before one, in
+						 no order */
 	bool wanted;			      /* there are to be servers */
 	bool lost; /* requests were lost with one, and can't be had again: never another one */
 
@@ -107,6 +108,9 @@ void respawn_end(struct respawn *r);
 
 /* Whether there is no server and no spare any more. */
 bool respawn_ended(const struct respawn *r);
+
+/* The socket to the server, if it is the one that holds the lock of serving by now; else -1. */
+int respawn_serving_socket(const struct respawn *r);
 
 /* Whether servers die faster than they serve. */
 bool respawn_struggles(const struct respawn *r);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * A library to preload: has calls fail as they do where there is no memory. The file that $REFUSE
- * names holds a byte for each of them, in the order below: how many of the next calls are to fail.
- * All processes that map it share it.
+ * A library to preload: has calls fail as they do where there is no memory, or wait for it. The
+ * file that $REFUSE names holds a byte for each of them, in the order below: how many of the next
+ * calls are to fail; then one that is not 0 while whoever makes a store warm is to wait, and one
+ * that counts those that do. All processes that map it share it.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -18,6 +21,7 @@
 #include <unistd.h>
 
 enum call { FORK, PIDFD_OPEN, SOCKETPAIR, MMAP, PTHREAD_CREATE, IO_URING, CALLS };
+enum { WARM_WAITS = CALLS, WARM_WAITING, BYTES };
 
 static _Atomic uint8_t *left;
 
@@ -29,7 +33,7 @@ __attribute__((constructor)) static void map_file(void)
 
 	if (fd < 0)
 		return;
-	p = (void *)syscall(SYS_mmap, NULL, CALLS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	p = (void *)syscall(SYS_mmap, NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (p != MAP_FAILED)
 		left = p;
@@ -77,4 +81,24 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(
 int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
 {
 	return is_refused(IO_URING) ? -ENOMEM : NEXT(io_uring_queue_init)(entries, ring, flags);
+}
+
+/* A server that stands by is the only one to leave that signal unblocked. */
+static bool stands_by(void)
+{
+	sigset_t blocked;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	return !sigismember(&blocked, SIGALRM);
+}
+
+int madvise(void *at, size_t len, int advice)
+{
+	if (left && advice == MADV_POPULATE_READ && atomic_load(&left[WARM_WAITS]) && stands_by()) {
+		atomic_fetch_add(&left[WARM_WAITING], 1);
+		while (atomic_load(&left[WARM_WAITS]))
+			usleep(10000);
+		atomic_fetch_sub(&left[WARM_WAITING], 1);
+	}
+	return NEXT(madvise)(at, len, advice);
 }

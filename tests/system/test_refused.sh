@@ -12,19 +12,20 @@ calls=(fork pidfd_open socketpair mmap pthread_create io_uring) # as refuse.c ha
 disk=/run/uzram/$DEV/disk
 
 export REFUSE=$T/refuse
-head -c ${#calls[@]} /dev/zero >"$REFUSE"
+head -c $((${#calls[@]} + 2)) /dev/zero >"$REFUSE"
 LD_PRELOAD=$BUILD/tests/system/librefuse.so start_daemon "$DEV" <<'EOT'
 size = "64M"
 [swap]
 enabled = false
 EOT
 
+# set_byte INDEX VALUE: of refuse.c's file.
+set_byte() { printf '%b' "\\x$(printf %02x "$2")" | dd of="$REFUSE" bs=1 seek="$1" conv=notrunc status=none; }
 # refuse CALL TIMES: the next ones of the daemon's fail.
 refuse() {
     local i
     for i in "${!calls[@]}"; do
-        [[ ${calls[i]} != "$1" ]] || printf '%b' "\\x$(printf %02x "$2")" |
-            dd of="$REFUSE" bs=1 seek="$i" conv=notrunc status=none
+        [[ ${calls[i]} != "$1" ]] || set_byte "$i" "$2"
     done
 }
 none_left() { cmp -s -n ${#calls[@]} "$REFUSE" /dev/zero; }
@@ -55,6 +56,19 @@ for call in "${calls[@]}"; do
     esac
     say "$call: $(grep -h 'was to stand by' "$T/$DEV/log" | head -n 1)"
 done
+
+# ---- the server dies while a stand-by waits for memory, to know the store as it is by now: the other one goes on ----
+
+warm_waits=${#calls[@]}
+somebody_waits() { (($(od -An -tu1 -j $((warm_waits + 1)) -N 1 "$REFUSE"))); }
+set_byte "$warm_waits" 1
+wait_for 60 somebody_waits || fail "no stand-by makes its store warm"
+sleep 4 # the other would have begun to
+kill -KILL "$(server_pid "$DEV")"
+timeout 60 cat "/run/uzram/$DEV/initstate" >"$T/initstate" || fail "nobody goes on"
+read_page 1 || fail "lost a page"
+set_byte "$warm_waits" 0
+all_well "a stand-by that waits"
 
 # ---- all of them die: nobody serves until there is memory for one ----
 
