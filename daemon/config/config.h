@@ -16,6 +16,8 @@
 #include "uzram/arena.h"
 #include "uzram/codec.h"
 
+#define CONFIG_WORKERS_MAX 64
+
 enum frontend { FRONTEND_FUSE, FRONTEND_UBLK, FRONTEND_AUTO };
 
 enum latency_hold { LATENCY_HOLD_AUTO, LATENCY_HOLD_NEVER, LATENCY_HOLD_ALWAYS };
@@ -25,7 +27,8 @@ struct config {
 	uint64_t size; /* of the device, bytes: whole pages, 1 MiB..UZ_DISKSIZE_MAX */
 	enum frontend frontend;
 	unsigned block_size; /* logical blocks of the block device: 512 or 4096 bytes */
-	unsigned workers;    /* threads that serve requests, 1..64: the file's 0 is resolved */
+	unsigned workers;    /* threads that serve requests, 1..CONFIG_WORKERS_MAX: the file's 0 is
+				resolved */
 	/* The file leaves these two to the machine, whose memory and CPUs may change. */
 	bool size_implied, workers_implied;
 

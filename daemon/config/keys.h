@@ -15,7 +15,6 @@
 
 #define CONFIG_MIB	   (INT64_C(1) << 20)
 #define CONFIG_SIZE_MIN	   CONFIG_MIB /* of every size that is not 0 */
-#define CONFIG_WORKERS_MAX 64
 #define CONFIG_KEYS_MAX	   32
 #define CONFIG_TABLE_ENTRY 8 /* bytes of a device's table a page: uzram/arena.h */
 

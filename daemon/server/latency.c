@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/latency.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "shared/log.h"
+#include "shared/latency_request.h"
 #include "shared/shared.h"
-
-#define DEVICE "/dev/cpu_dma_latency"
-
-/* What is asked for, in us: no time at all; the kernel's default, PM_QOS_CPU_LATENCY_DEFAULT_VALUE,
- * which is no request. */
-#define HOLD 0
-#define DROP 2000000000
 
 /* One page after the other comes every 50 us or so where CPUs sleep lightly, and must be noticed
  * where each of the four wake-ups takes 100. At a distance of more than that there is little to
@@ -30,38 +19,9 @@
  * so long. */
 #define IDLE_NS UINT64_C(2000000)
 
-/* There is no reason for it to fail, and nothing to be done if it did. */
-static void request(int fd, int32_t us)
-{
-	(void)!write(fd, &us, sizeof(us));
-}
-
-/* --- the supervisor's half --- */
-
-int latency_open(enum latency_hold hold)
-{
-	int fd = -1;
-
-	if (hold == LATENCY_HOLD_NEVER)
-		return -1;
-	fd = open(DEVICE, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		log_notice("can't keep CPUs awake while pages are read one after the other: %s: %s",
-			   DEVICE, strerror(errno));
-	return fd;
-}
-
-void latency_drop(int fd)
-{
-	if (fd >= 0)
-		request(fd, DROP);
-}
-
-/* --- the server's half --- */
-
 static void take(struct latency *l)
 {
-	request(l->fd, HOLD);
+	latency_request(l->fd, LATENCY_HOLD);
 	atomic_fetch_add_explicit(&l->holds, 1, memory_order_relaxed);
 }
 
@@ -94,7 +54,7 @@ static void *latency_main(void *arg)
 			return NULL;
 		since = now_ns();
 		await_idle(l);
-		request(l->fd, DROP);
+		latency_request(l->fd, LATENCY_DROP);
 		atomic_fetch_add_explicit(&l->held_ns, now_ns() - since, memory_order_relaxed);
 		atomic_store_explicit(&l->row, 0, memory_order_relaxed);
 		/* Pairs with the exchange in latency_end(): the next write comes after ours. */
@@ -116,7 +76,7 @@ void latency_start(struct latency *l)
 	if (l->hold == LATENCY_HOLD_ALWAYS)
 		take(l);
 	else if (l->hold == LATENCY_HOLD_AUTO)
-		request(l->fd, DROP); /* the last server may have died with it */
+		latency_request(l->fd, LATENCY_DROP); /* the last server may have died with it */
 }
 
 bool latency_begin(struct latency *l)
@@ -158,5 +118,5 @@ void latency_stop(struct latency *l)
 		pthread_join(l->thread, NULL);
 	}
 	if (l->hold != LATENCY_HOLD_NEVER)
-		request(l->fd, DROP);
+		latency_request(l->fd, LATENCY_DROP);
 }

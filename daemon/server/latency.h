@@ -3,19 +3,16 @@
  * Waking an idle CPU takes longer than answering a read, and one read through loop wakes four
  * threads. PM-QoS (Documentation/power/pm_qos_interface.rst) has the CPUs stay awake: as long as
  * somebody who has /dev/cpu_dma_latency open asks for 0 us, idle ones poll. That is for all CPUs
- * and takes power, so it is to be had only while somebody asks for one page after the other.
+ * and takes power, so the hold is taken only while a process reads one page after the other.
  *
- * "auto": a read that comes alone, soon after the one before, is somebody's who waited for that
- * one. A few such in a row take the hold; without any for a few milliseconds a thread of its own,
- * which sleeps else, drops it. Reads that come side by side are no sign of anything: one page fault
- * may have several of them made (swap's read-ahead), and where there are always several CPUs don't
- * sleep. Nor are writes: nobody waits for a page to be swapped out as long as others can be had.
+ * "auto": a read that comes alone, soon after the one before, comes from a process that waited for
+ * that one. A few such reads in a row take the hold; after a few milliseconds without any, a thread
+ * that otherwise sleeps drops it. Reads that come side by side say nothing: one page fault may make
+ * several (swap's read-ahead), and where there are always several under way CPUs don't sleep.
+ * Writes say nothing either: no process waits for a page to be swapped out while others are free.
  *
- * The supervisor opens the device, since a server can open nothing, and may have to start while
- * nobody can be waited for. All servers share its request, which so outlives them: a server that
- * begins to serve sets it anew, and when one has ended with no other to go on, the supervisor
- * drops it. Nobody else writes it but the server that serves. The kernel drops it when the last
- * process ends.
+ * The device is the supervisor's (supervisor/latency_device.h), and so is the request, which
+ * outlives a server. Only the server that serves writes it. For the server alone.
  */
 #ifndef UZD_LATENCY_H
 #define UZD_LATENCY_H
@@ -28,31 +25,21 @@
 
 #include "config/config.h"
 
-/* --- the supervisor's half --- */
-
-/* The device, to be closed by the end of the process; -1 if the config never wants it, or if the
- * system has none for us, which is logged. */
-int latency_open(enum latency_hold hold);
-
-/* Drop what a server that has ended may have held. Only while no server lives; fd may be -1. */
-void latency_drop(int fd);
-
-/* --- the server's half --- */
-
 struct latency {
 	int fd;
 	enum latency_hold hold;
 
-	/* Of the reads. Workers race for these: that costs one of them its count at most. */
-	_Atomic unsigned reading; /* now */
-	_Atomic uint64_t last_ns; /* the last one */
-	_Atomic uint64_t next_ns; /* the last one that came soon after another */
-	_Atomic unsigned row;	  /* of such ones, while there is no hold */
+	/* Workers race for the last three: at worst one read of theirs is not counted. */
+	_Atomic unsigned reading; /* reads that are under way */
+	_Atomic uint64_t last_ns; /* when the last read ended */
+	_Atomic uint64_t next_ns; /* when the last read ended that came soon after another */
+	_Atomic unsigned row;	  /* reads in a row that came so, while there is no hold */
 
-	/* Who sets it holds; who holds may write to fd, and clears it. */
+	/* The thread that sets it has taken the hold; only the holder writes to fd, and clears it.
+	 */
 	_Atomic bool held;
 
-	sem_t taken; /* a worker has; or stop */
+	sem_t taken; /* a worker has taken the hold, or stop is set */
 	_Atomic bool stop;
 	pthread_t thread;
 

@@ -17,6 +17,7 @@
 #include "server/control/control.h"
 #include "server/front/fuse.h"
 #include "server/front/ublk.h"
+#include "server/jail.h"
 #include "server/latency.h"
 #include "server/shortage.h"
 #include "shared/explain.h"

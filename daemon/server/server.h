@@ -19,7 +19,7 @@
 #define UZD_SERVER_H
 
 #include "config/config.h"
-#include "server/jail.h"
+#include "shared/jail.h"
 #include "shared/shared.h"
 
 struct server_config {

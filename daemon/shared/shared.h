@@ -28,9 +28,9 @@
 #include <time.h>
 
 #include "config/config.h"
-#include "server/front/fuse.h"
+#include "shared/block_device.h"
+#include "shared/fuse_mount.h"
 #include "shared/phase.h"
-#include "supervisor/host/attach.h"
 
 enum request {
 	REQUEST_NONE,
@@ -83,7 +83,7 @@ struct state {
 	pid_t upgraded; /* a server of the binary that the supervisor is about to become; 0: none */
 	bool served;	/* a server has answered FUSE_INIT and served */
 	bool no_resend; /* the kernel can't send unanswered requests again */
-	char block_device[ATTACH_PATH_MAX]; /* "" while there is none */
+	char block_device[BLOCK_DEVICE_PATH_MAX]; /* "" while there is none */
 
 	/* Since the device was made. */
 	unsigned restarts; /* servers that died and were replaced */

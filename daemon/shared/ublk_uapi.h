@@ -14,6 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Ours: tags of the queue, and the data of one request, bytes. */
+#define UBLK_TAGS   64
+#define UBLK_IO_MAX (64u << 10)
+
 /* Of Linux 6.5; there is only the encoded one. */
 #ifndef UBLK_U_CMD_GET_FEATURES
 #define UBLK_U_CMD_GET_FEATURES _IOR('u', 0x13, struct ublksrv_ctrl_cmd)

@@ -9,10 +9,10 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "server/jail.h"
-#include "server/latency.h"
 #include "server/server.h"
 #include "shared/log.h"
+#include "supervisor/jail_make.h"
+#include "supervisor/latency_device.h"
 
 static int check_layout(const struct state *state)
 {

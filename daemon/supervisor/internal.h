@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "server/jail.h"
+#include "shared/jail.h"
 #include "shared/shared.h"
 #include "supervisor/child.h"
 #include "supervisor/device.h"

@@ -13,9 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "server/latency.h"
 #include "server/server.h"
 #include "shared/log.h"
+#include "supervisor/latency_device.h"
 
 #define MSEC UINT64_C(1000000)
 #define SEC  (1000 * MSEC)

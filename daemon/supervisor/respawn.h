@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "server/jail.h"
+#include "shared/jail.h"
 #include "shared/shared.h"
 #include "supervisor/handover.h"
 

@@ -9,11 +9,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "server/latency.h"
 #include "shared/explain.h"
 #include "shared/log.h"
 #include "shared/process.h"
+#include "supervisor/host/fuse_mount.h"
 #include "supervisor/internal.h"
+#include "supervisor/jail_make.h"
+#include "supervisor/latency_device.h"
 
 /* --- the loop --- */
 
@@ -139,8 +141,8 @@ static int make_device(struct supervisor *s)
 	if (err)
 		return err;
 	/* Beside ublk it is for the control files alone. */
-	err = front_fuse_mount(s->device.dir, s->state->ublk < 0 ? s->config->workers : 1,
-			       &s->state->mount);
+	err = fuse_mount_new(s->device.dir, s->state->ublk < 0 ? s->config->workers : 1,
+			     &s->state->mount);
 	if (err)
 		log_error("can't mount on %s: %s", s->device.dir,
 			  explain_device("/dev/fuse", "fuse", err, why));
@@ -203,7 +205,7 @@ static void tidy_up(struct supervisor *s)
 		return;
 	s->state->stable = PHASE_ENDED;
 	manager_forget_fds(s->state);
-	front_fuse_close(&s->state->mount);
+	fuse_mount_close(&s->state->mount);
 	if (s->state->ublk >= 0 && !s->state->block_device[0])
 		ublk_device_delete(&s->ublk);
 	jail_done(&s->jail);

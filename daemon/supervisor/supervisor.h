@@ -15,7 +15,8 @@
 
 /* Run the device until it is stopped: the one that state describes, left by another supervisor, or,
  * if that is NULL, a new one. Returns the process's exit status; everything has been logged. On
- * failure to take over the device is as the last supervisor left it, and state->stable is not PHASE_ENDED. */
+ * failure to take over the device is as the last supervisor left it, and state->stable is not
+ * PHASE_ENDED. */
 int supervisor_main(const struct config *config, const struct launch *launch, struct state *state);
 
 #endif

@@ -7,6 +7,7 @@
  * names to it and reports what they return. It judges nothing.
  */
 #include "server/jail.h"
+#include "supervisor/jail_make.h"
 
 /* cmocka.h wants these four before it */
 #include <setjmp.h>

@@ -16,6 +16,7 @@
 
 #include "server/latency.h"
 #include "shared/shared.h"
+#include "supervisor/latency_device.h"
 
 #define HOLD	0
 #define DROP	2000000000

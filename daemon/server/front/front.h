@@ -22,8 +22,6 @@ struct state;
 struct status;
 struct uz_store;
 
-#define FRONT_WORKERS_MAX 64
-
 /* What a front end serves with. Outlives it. */
 struct front_context {
 	const struct state *state;

@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Mount, sessions, threads; what a request does to the store stands in fuse_ops.c.
+ * Sessions and threads; what a request does to the store stands in fuse_ops.c.
  */
 #define FUSE_USE_VERSION 314
 #include "server/front/fuse.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -28,11 +23,6 @@
 
 #define REQUEST_MAX   (FUSE_OPS_IO_MAX + 8192) /* the data of a write and its headers */
 #define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND, of Linux 6.9: not in Debian 12's header */
-
-/* Of Linux 5.10. */
-#ifndef MS_NOSYMFOLLOW
-#define MS_NOSYMFOLLOW 256
-#endif
 
 struct front_fuse {
 	struct front front;
@@ -46,79 +36,7 @@ struct front_fuse {
 	} threads[];
 };
 
-/* --- the supervisor's half --- */
-
-static int open_clone(int fuse)
-{
-	uint32_t source = (uint32_t)fuse;
-	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, FUSE_DEV_IOC_CLONE, &source) < 0) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	return fd;
-}
-
-static int mount_fuse(const char *path, int fd)
-{
-	char options[128];
-
-	snprintf(options, sizeof(options),
-		 "fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other,default_permissions", fd);
-	/* No symbolic links: a server that somebody has taken over could make some, to files that
-	 * only root may write. */
-	return mount("uzram", path, "fuse.uzram", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW,
-		     options) < 0
-		       ? -errno
-		       : 0;
-}
-
-int front_fuse_mount(const char *path, unsigned workers, struct fuse_mount *m)
-{
-	ssize_t len;
-	int err;
-
-	m->nfds = 0;
-	m->fds[0] = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (m->fds[0] < 0)
-		return -errno;
-	m->nfds = 1;
-	err = mount_fuse(path, m->fds[0]);
-	if (err) {
-		front_fuse_close(m);
-		return err;
-	}
-	while (m->nfds < workers) {
-		err = open_clone(m->fds[0]);
-		if (err < 0)
-			goto fail;
-		m->fds[m->nfds++] = err;
-	}
-	len = read(m->fds[0], m->init, sizeof(m->init));
-	if (len < 0) {
-		err = -errno;
-		goto fail;
-	}
-	m->init_len = (size_t)len;
-	return 0;
-fail:
-	umount2(path, MNT_DETACH);
-	front_fuse_close(m);
-	return err;
-}
-
-void front_fuse_close(struct fuse_mount *m)
-{
-	while (m->nfds)
-		close(m->fds[--m->nfds]);
-}
-
-/* --- the server's half --- */
+/* --- sessions --- */
 
 static ssize_t session_write(int fd, struct iovec *iov, int count, void *userdata)
 {

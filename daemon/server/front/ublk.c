@@ -16,7 +16,6 @@
 #include "server/latency.h"
 #include "shared/shared.h"
 #include "shared/ublk_uapi.h"
-#include "supervisor/ublk/control.h"
 #include "uzram/store.h"
 
 #define SECTOR_SHIFT 9

@@ -21,7 +21,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ATTACH_PATH_MAX 64
+#include "shared/block_device.h"
+
+#define ATTACH_PATH_MAX BLOCK_DEVICE_PATH_MAX
 
 /* Attach file, a regular file of a multiple of 4096 bytes, to a free loop device with direct I/O,
  * logical blocks of block_size (512 or 4096) bytes and no write-back throttling, and store the

@@ -14,10 +14,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Tags of the queue, and the data of one request, bytes. */
-#define UBLK_TAGS   64
-#define UBLK_IO_MAX (64u << 10)
-
 struct ublk_control {
 	int fd;
 	struct io_uring ring;

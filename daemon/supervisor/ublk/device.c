@@ -12,6 +12,8 @@
 #include "base/hash.h"
 #include "shared/explain.h"
 #include "shared/log.h"
+#include "shared/ublk_uapi.h"
+#include "supervisor/host/attach.h"
 
 #define MSEC UINT64_C(1000000)
 #define SEC  (1000 * MSEC)
@@ -322,7 +324,7 @@ int ublk_device_stop(struct state *state)
 
 /* --- leftovers --- */
 
-int ublk_device_find(const char *name, char ret_dev[ATTACH_PATH_MAX])
+int ublk_device_find(const char *name, char ret_dev[BLOCK_DEVICE_PATH_MAX])
 {
 	struct ublk_control control;
 	int id;
@@ -333,7 +335,7 @@ int ublk_device_find(const char *name, char ret_dev[ATTACH_PATH_MAX])
 	ublk_control_close(&control);
 	if (id < 0)
 		return id;
-	snprintf(ret_dev, ATTACH_PATH_MAX, "/dev/ublkb%d", id);
+	snprintf(ret_dev, BLOCK_DEVICE_PATH_MAX, "/dev/ublkb%d", id);
 	return 0;
 }
 

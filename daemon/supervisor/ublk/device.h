@@ -66,7 +66,7 @@ int ublk_device_stop(struct state *state);
 /* --- for the next daemon of that name --- */
 
 /* The block device of the one whose daemon died without removing it; -ENOENT: there is none. */
-int ublk_device_find(const char *name, char ret_dev[ATTACH_PATH_MAX]);
+int ublk_device_find(const char *name, char ret_dev[BLOCK_DEVICE_PATH_MAX]);
 
 /* Remove it, in use or not. */
 int ublk_device_clear(const char *name);
