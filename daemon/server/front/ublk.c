@@ -18,15 +18,15 @@
 #include "shared/shared.h"
 #include "uzram/store.h"
 
-static struct front_ublk *of(struct front *front)
+static struct front_ublk *ublk_of(struct front *front)
 {
 	return (struct front_ublk *)front;
 }
 
 /* --- requests --- */
 
-/* In steps, since it may be large: whoever watches sees it go on. */
-static int discard(struct ublk_thread *t, uint64_t off, uint64_t len)
+/* In steps, since it may be large: the heartbeat sees the thread move on between them. */
+static int discard_range(struct ublk_thread *t, uint64_t off, uint64_t len)
 {
 	const uint64_t step = UINT64_C(1) << 28;
 	int err = 0;
@@ -71,7 +71,7 @@ static int32_t carry_out(struct ublk_thread *t, unsigned tag)
 		return err ? err : (int32_t)len;
 	case UBLK_IO_OP_DISCARD:
 	case UBLK_IO_OP_WRITE_ZEROES:
-		return discard(t, off, len);
+		return discard_range(t, off, len);
 	case UBLK_IO_OP_FLUSH:
 		return 0; /* a write that was answered is stored */
 	default:
@@ -90,7 +90,8 @@ void ublk_serve(struct ublk_thread *t, unsigned tag)
 
 /* --- prepare --- */
 
-/* The descriptors go where there are page tables. */
+/* Buffers, and behind them a page that descriptors are mapped over later: page tables for it are
+ * there from now on. */
 static int make_buffers(struct front_ublk *f)
 {
 	const size_t size = (size_t)UBLK_TAGS * UBLK_IO_MAX;
@@ -106,7 +107,7 @@ static int make_buffers(struct front_ublk *f)
 	return 0;
 }
 
-static int start_thread(struct front_ublk *f, unsigned i)
+static int start_ublk_thread(struct front_ublk *f, unsigned i)
 {
 	struct ublk_thread *t = &f->threads[i];
 	int err = uz_worker_new(f->context->store, &t->worker);
@@ -130,18 +131,20 @@ static int front_ublk_prepare(struct front_context *c, struct front **ret)
 	f->context = c;
 	f->nthreads = n;
 	sem_init(&f->more, 0, 0);
-	pthread_barrier_init(&f->step, NULL, 2);
+	sem_init(&f->begin, 0, 0);
+	sem_init(&f->end, 0, 0);
 	f->wake = eventfd(0, EFD_CLOEXEC);
 	err = f->wake < 0 ? -errno : ublk_make_ring(f);
 	if (!err)
 		err = make_buffers(f);
 	for (unsigned i = 0; i < n && !err; i++)
-		err = start_thread(f, i);
+		err = start_ublk_thread(f, i);
+	if (!err)
+		err = ublk_queue_do(f, UBLK_REHEARSE);
 	if (err)
-		return err;
-	pthread_barrier_wait(&f->step);
+		return err; /* and the process ends */
 	*ret = &f->front;
-	return f->err;
+	return 0;
 }
 
 /* --- start --- */
@@ -168,38 +171,35 @@ static int receive_device(int socket)
 		return -errno;
 	c = CMSG_FIRSTHDR(&msg);
 	if (!c || c->cmsg_type != SCM_RIGHTS)
-		return -EPIPE; /* it is dead */
+		return -EPIPE; /* the supervisor is dead */
 	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
 	return fd;
 }
 
 static int front_ublk_connect(struct front *front)
 {
-	struct front_ublk *f = of(front);
+	struct front_ublk *f = ublk_of(front);
 
 	f->device = receive_device(f->context->socket);
 	if (f->device < 0)
 		return f->device;
 	UZ_CRASH(UBLK_GIVEN);
-	pthread_barrier_wait(&f->step);
-	pthread_barrier_wait(&f->step);
-	return f->err;
+	return ublk_queue_do(f, UBLK_FETCH);
 }
 
 static int front_ublk_start(struct front *front)
 {
-	struct front_ublk *f = of(front);
+	struct front_ublk *f = ublk_of(front);
 
 	front_serves(f->context);
-	pthread_barrier_wait(&f->step);
-	return 0;
+	return ublk_queue_do(f, UBLK_SERVE);
 }
 
 /* --- watch, end --- */
 
 static unsigned front_ublk_stuck(struct front *front)
 {
-	struct front_ublk *f = of(front);
+	struct front_ublk *f = ublk_of(front);
 	unsigned stuck = 0;
 
 	for (unsigned i = 0; i < f->nthreads; i++)
@@ -209,13 +209,13 @@ static unsigned front_ublk_stuck(struct front *front)
 
 static bool front_ublk_ended(struct front *front)
 {
-	return !atomic_load(&of(front)->threads[0].thread.running);
+	return !atomic_load(&ublk_of(front)->threads[0].thread.running);
 }
 
-/* What has been handed to us and was not begun goes to the next server. */
+/* The next server has what the kernel handed to this one and no thread has begun. */
 static void front_ublk_stop(struct front *front)
 {
-	struct front_ublk *f = of(front);
+	struct front_ublk *f = ublk_of(front);
 
 	atomic_store(&f->stop, true);
 	front_thread_end(&f->threads[0].thread);

@@ -18,23 +18,24 @@ unsigned ublk_pages_of(const struct front_ublk *f, uint64_t tags)
 	return sectors >> (UZ_PAGE_SHIFT - UBLK_SECTOR_SHIFT);
 }
 
-/* The first of the tags from that one on, and from the start. */
-static unsigned first_from(uint64_t tags, unsigned from)
+/* The lowest tag that is not below from; if there is none, the lowest of all. */
+static unsigned first_tag_from(uint64_t tags, unsigned from)
 {
 	uint64_t above = tags & (UINT64_MAX << from);
 
 	return (unsigned)__builtin_ctzll(above ? above : tags);
 }
 
-/* Take one of the requests that wait, in turn. */
-static bool claim(struct front_ublk *f, unsigned *ret_tag)
+/* Take one of the requests that wait, the tags in turn: else a high tag could wait for ever behind
+ * low ones that come again and again. */
+static bool claim_request(struct front_ublk *f, unsigned *ret_tag)
 {
 	/* Pairs with the release in ublk_hand_out(). */
 	uint64_t todo = atomic_load_explicit(&f->todo, memory_order_acquire);
 
 	while (todo) {
 		unsigned from = atomic_load_explicit(&f->next, memory_order_relaxed);
-		unsigned tag = first_from(todo, from);
+		unsigned tag = first_tag_from(todo, from);
 
 		if (atomic_compare_exchange_weak_explicit(
 			    &f->todo, &todo, todo & ~(UINT64_C(1) << tag), memory_order_acquire,
@@ -48,18 +49,20 @@ static bool claim(struct front_ublk *f, unsigned *ret_tag)
 	return false;
 }
 
-static void finish(struct front_ublk *f, unsigned tag)
+static void finish_request(struct front_ublk *f, unsigned tag)
 {
 	const uint64_t one = 1;
 
-	/* Sequentially consistent, as the other side is in wait_for_more(): either it sees the bit,
-	 * or we see it asleep. */
+	/* Pairs with wait_for_more(). Both sides write one word and then read the other, all of it
+	 * sequentially consistent: either the queue thread sees the bit, or this thread sees that
+	 * it is asleep. With less, both could miss the other, and the answer would stay here until
+	 * the next request comes. */
 	atomic_fetch_or(&f->done, UINT64_C(1) << tag);
 	if (atomic_exchange(&f->asleep, false))
 		(void)!write(f->wake, &one, sizeof(one));
 }
 
-/* Take one of those that sleep, to wake it. */
+/* Take one helper off the count of idle ones, for a wake-up. False: there is none. */
 static bool take_idle(struct front_ublk *f)
 {
 	unsigned idle = atomic_load(&f->idle);
@@ -71,8 +74,11 @@ static bool take_idle(struct front_ublk *f)
 
 static void sleep_until_more(struct front_ublk *f)
 {
-	/* Sequentially consistent, as the other side is in ublk_hand_out(): either it sees us, or
-	 * we see what it has. If it has seen us, too, its wake-up is on the way. */
+	/* Pairs with ublk_hand_out(). Both sides write one word and then read the other, all of it
+	 * sequentially consistent: either the queue thread sees an idle helper, or this one sees
+	 * the request. With less, both could miss the other, and the request would wait for the
+	 * next one. Where both see it, the queue thread has taken this helper off the count and its
+	 * post is on the way: sleep, and be woken at once. */
 	atomic_fetch_add(&f->idle, 1);
 	if (atomic_load(&f->todo) && take_idle(f))
 		return;
@@ -88,9 +94,9 @@ void *ublk_helper_main(void *arg)
 	while (!atomic_load(&f->stop)) {
 		unsigned tag;
 
-		if (claim(f, &tag)) {
+		if (claim_request(f, &tag)) {
 			ublk_serve(t, tag);
-			finish(f, tag);
+			finish_request(f, tag);
 		} else {
 			sleep_until_more(f);
 		}
@@ -105,8 +111,8 @@ void ublk_hand_out(struct front_ublk *f, uint64_t tags)
 	if (!tags)
 		return;
 	helpers = 1 + ublk_pages_of(f, tags) / UBLK_PAGES_A_HELPER;
-	/* Pairs with the acquire in claim(): the descriptors are seen as the kernel wrote them.
-	 * Sequentially consistent for the sake of sleep_until_more(). */
+	/* Pairs with the acquire in claim_request(): the helper sees the descriptors as the kernel
+	 * wrote them. Sequentially consistent for the sake of sleep_until_more(). */
 	atomic_fetch_or(&f->todo, tags);
 	while (helpers-- && take_idle(f))
 		sem_post(&f->more);

@@ -14,8 +14,6 @@
 #include "base/ring.h"
 #include "shared/shared.h"
 
-/* --- commands --- */
-
 static struct io_uring_sqe *put_command(struct front_ublk *f, unsigned command, unsigned tag,
 					int32_t result)
 {
@@ -34,7 +32,7 @@ static struct io_uring_sqe *put_command(struct front_ublk *f, unsigned command, 
 	return sqe;
 }
 
-/* What the kernel has for us; returns the tags of new requests. */
+/* Take what the kernel has completed. Returns the tags of new requests. */
 static uint64_t harvest(struct front_ublk *f)
 {
 	struct io_uring_cqe *cqe;
@@ -55,9 +53,9 @@ static uint64_t harvest(struct front_ublk *f)
 	return tags;
 }
 
-/* Somebody waits for what is read, and it takes less time than to wake a helper, unless it is much.
- * Nobody waits for a write or a discard; and it may have to wait itself, for memory, which must not
- * hold up reads and answers. */
+/* A process waits for each read, and to carry one out takes less time than to wake a helper: so
+ * this thread reads itself, unless it is much. Nothing waits for a write or a discard; and these
+ * may have to wait for memory, which must not hold up reads and answers: so helpers have them. */
 static void distribute(struct front_ublk *f, uint64_t tags)
 {
 	uint64_t reads = 0;
@@ -74,23 +72,23 @@ static void distribute(struct front_ublk *f, uint64_t tags)
 	ublk_hand_out(f, tags & ~f->own);
 }
 
-/* Answer, and fetch again. */
-static void commit(struct front_ublk *f, unsigned tag)
+/* Put the answer into the ring, and with it the next fetch. */
+static void put_answer(struct front_ublk *f, unsigned tag)
 {
 	UZ_CRASH(UBLK_COMMIT_BEFORE);
 	put_command(f, UBLK_IO_COMMIT_AND_FETCH_REQ, tag, f->results[tag]);
 	front_answered(f->context);
 }
 
-static void commit_done(struct front_ublk *f)
+static void put_answers(struct front_ublk *f)
 {
 	uint64_t done = atomic_exchange(&f->done, 0);
 
 	for (; done; done &= done - 1)
-		commit(f, (unsigned)__builtin_ctzll(done));
+		put_answer(f, (unsigned)__builtin_ctzll(done));
 }
 
-static void submit(struct front_ublk *f)
+static void submit_queue(struct front_ublk *f)
 {
 	if (!io_uring_sq_ready(&f->ring))
 		return;
@@ -98,11 +96,12 @@ static void submit(struct front_ublk *f)
 	UZ_CRASH(UBLK_COMMIT_AFTER);
 }
 
-/* Nothing to do but to wait: for the kernel, for helpers, or to be interrupted.
+/* Sleep until the kernel or a helper has something for this thread, or it is interrupted.
  *
- * Not in io_uring_enter(2): the kernel counts a thread that sleeps there as waiting for I/O, on a
- * machine that is idle, too. The kernel hands a request over by task work, which ends the read;
- * that puts the completion into the ring and signals the eventfd, and then the read is restarted.
+ * It does not sleep in io_uring_enter(2): the kernel counts a thread that sleeps there as waiting
+ * for I/O, so that an idle machine would show I/O pressure. The kernel hands a request over by task
+ * work, which ends the read; the task work puts the completion into the ring and signals the
+ * eventfd, and then the kernel restarts the read.
  */
 static void wait_for_more(struct front_ublk *f)
 {
@@ -122,13 +121,13 @@ static void serve_own(struct ublk_thread *t)
 		unsigned tag = (unsigned)__builtin_ctzll(f->own);
 
 		ublk_serve(t, tag);
-		commit(f, tag);
-		commit_done(f);
-		submit(f);
+		put_answer(f, tag);
+		put_answers(f);
+		submit_queue(f);
 	}
 }
 
-/* Until the block device is gone, or we are told to stop. */
+/* Until the block device is gone, or the front end stops. */
 static void serve_queue(struct ublk_thread *t)
 {
 	struct front_ublk *f = t->front;
@@ -136,25 +135,25 @@ static void serve_queue(struct ublk_thread *t)
 	while (f->fetched && !atomic_load(&f->stop)) {
 		distribute(f, harvest(f));
 		serve_own(t);
-		commit_done(f);
-		submit(f);
-		/* What the kernel has not accepted, for want of memory, is offered again at once.
-		 */
+		put_answers(f);
+		submit_queue(f);
+		/* What the kernel has not accepted, for want of memory, is offered again. */
 		if (!io_uring_cq_ready(&f->ring) && !io_uring_sq_ready(&f->ring))
 			wait_for_more(f);
 	}
 	atomic_store(&f->stop, true);
 	for (unsigned i = 1; i < f->nthreads; i++)
 		front_thread_end(&f->threads[i].thread);
-	commit_done(f);
-	submit(f);
+	put_answers(f);
+	submit_queue(f);
 }
 
-/* --- its steps --- */
+/* --- steps --- */
 
-/* For each command that is under way the kernel allocates something, and keeps it for the next one.
- * So as many as there will be are put under way here, to a socket, which refuses them; linked,
- * since all that are linked are made before the first of them is carried out. */
+/* The kernel allocates memory for each command that is under way, and keeps it for later ones. So
+ * as many commands as there will be are put under way here, while memory can be had, to a socket,
+ * which refuses them. They are linked, since the kernel makes all of a link before it carries out
+ * the first. */
 static int rehearse(struct front_ublk *f)
 {
 	struct io_uring_cqe *cqe;
@@ -190,7 +189,7 @@ int ublk_make_ring(struct front_ublk *f)
 	return err ? err : uz_ring_enable(&f->ring, allowed, sizeof(allowed) / sizeof(allowed[0]));
 }
 
-/* All tags at once: see front_ublk.h. */
+/* All tags in one system call: front/ublk.h says why. */
 static int fetch(struct front_ublk *f)
 {
 	struct io_uring_cqe *cqe;
@@ -214,21 +213,45 @@ static int map_descriptors(struct front_ublk *f)
 	return p == MAP_FAILED ? -errno : 0;
 }
 
-/* Between each of the steps of the front end it waits for the main thread, and the main thread for
- * it. */
+static int queue_step(struct front_ublk *f)
+{
+	int err;
+
+	if (f->step == UBLK_REHEARSE)
+		return rehearse(f);
+	err = fetch(f);
+	return err ? err : map_descriptors(f);
+}
+
+/* A signal, which may interrupt it, is for what comes after. */
+static void await_step(sem_t *sem)
+{
+	while (sem_wait(sem) < 0)
+		;
+}
+
 void *ublk_queue_main(void *arg)
 {
 	struct ublk_thread *t = arg;
 	struct front_ublk *f = t->front;
 
-	f->err = rehearse(f);
-	pthread_barrier_wait(&f->step);
-	pthread_barrier_wait(&f->step);
-	f->err = fetch(f);
-	if (!f->err)
-		f->err = map_descriptors(f);
-	pthread_barrier_wait(&f->step);
-	pthread_barrier_wait(&f->step);
+	for (;;) {
+		await_step(&f->begin);
+		if (f->step == UBLK_SERVE)
+			break;
+		f->err = queue_step(f);
+		sem_post(&f->end);
+	}
 	serve_queue(t);
 	return NULL;
+}
+
+int ublk_queue_do(struct front_ublk *f, enum ublk_step step)
+{
+	f->step = step;
+	sem_post(&f->begin);
+	if (step == UBLK_SERVE)
+		return 0;
+	await_step(&f->end);
+	return f->err;
 }
