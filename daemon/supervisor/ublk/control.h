@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * /dev/ublk-control: the commands that make, start, recover and remove ublk devices. Each process
- * opens its own; they take CAP_SYS_ADMIN.
+ * /dev/ublk-control: the commands that make, start, recover and remove ublk devices. They need
+ * CAP_SYS_ADMIN. Each process opens it for itself: a child does not inherit the ring. For the
+ * supervisor and its children alone.
  *
  * Ids are the N of /dev/ublkcN, which a server has its requests from, and /dev/ublkbN, the block
- * device. The device has one queue (front_ublk.h says why).
+ * device. The device has one queue (server/front/ublk.h says why).
+ *
+ * A function that gets no answer from the kernel in time returns -ETIMEDOUT: 10 s, or 60 s where
+ * the command waits for requests to be answered. The command stays with the kernel then, and the
+ * process can't end before it is done.
  */
 #ifndef UZD_UBLK_CONTROL_H
 #define UZD_UBLK_CONTROL_H
@@ -17,10 +22,13 @@
 struct ublk_control {
 	int fd;
 	struct io_uring ring;
-	bool encoded; /* commands, as ublk_uapi.h has it */
+	bool encoded;		  /* commands, as ublk_uapi.h has it */
+	uint64_t number;	  /* of the last command */
+	struct io_uring_sqe *sqe; /* where it was put */
 };
 
-/* -ENOENT: there is no ublk driver, or it is not loaded. Or another -errno. */
+/* -ENOENT: there is no ublk driver, or it is not loaded. Or another -errno. Before the process
+ * forks for anything else. */
 int ublk_control_open(struct ublk_control *c);
 void ublk_control_close(struct ublk_control *c);
 
@@ -31,6 +39,10 @@ int ublk_control_add(struct ublk_control *c, uint64_t size, unsigned block_size,
 
 /* The id of a device that has that mark; -ENOENT: there is none. */
 int ublk_control_find(struct ublk_control *c, uint64_t mark);
+
+/* Whether a device has not been started, or has been stopped: there is no block device. False also
+ * if that can't be told. */
+bool ublk_control_is_stopped(struct ublk_control *c, int id);
 
 /* Make the block device. The server has fetched requests. pid, here and below: the process that has
  * opened /dev/ublkcN. (Before Linux 6.16 the kernel only shows it.) */
@@ -50,9 +62,10 @@ int ublk_control_delete(struct ublk_control *c, int id);
 int ublk_control_start_recovery(struct ublk_control *c, int id);
 
 /* Have the kernel go on with the next server as soon as that one has fetched requests. Returns
- * at once: the ring's descriptor is readable when it is done, and the result is that of
- * ublk_control_result(), 0 or -errno; -EAGAIN until then. No other command until then. */
-void ublk_control_end_recovery(struct ublk_control *c, int id, pid_t pid);
-int ublk_control_result(struct ublk_control *c);
+ * 0 or -errno at once. No other command before it is done. */
+int ublk_control_end_recovery(struct ublk_control *c, int id, pid_t pid);
+
+/* Whether it is done; *ret_result is 0 or -errno then. */
+bool ublk_control_done(struct ublk_control *c, int *ret_result);
 
 #endif

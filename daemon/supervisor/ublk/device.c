@@ -3,15 +3,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "shared/explain.h"
 #include "shared/log.h"
+#include "shared/process.h"
 #include "shared/ublk_uapi.h"
 #include "supervisor/host/attach.h"
 
@@ -26,13 +33,17 @@
 
 #define ADOPT_TRIES 10 /* a second apart, where there is no memory for the ring */
 
-static int fail(const char *what, int err)
+/* A driver that works makes a device in milliseconds, and answers each command in 10 s, or else
+ * ublk_control_add() has failed. */
+#define MAKE_MS 15000
+
+static int ublk_failed(const char *what, int err)
 {
 	log_error("%s: %s", what, strerror(-err));
 	return err;
 }
 
-/* What tells our device from everybody else's, and one name's from another's. */
+/* What tells our device from others, and the devices of two names from each other. */
 static uint64_t mark_of(const char *name)
 {
 	char text[64];
@@ -56,16 +67,68 @@ bool ublk_device_possible(void)
 	return true;
 }
 
-static int add(struct ublk_device *u)
+/* Returns the new device's id, or -errno. */
+static int add_device(struct ublk_control *c, const struct state *state)
 {
-	int id = ublk_control_add(&u->control, u->state->disksize, u->state->block_size,
-				  mark_of(u->state->name));
+#ifdef UZ_TEST_HOOKS
+	if (getenv("UZ_UBLK_SILENT")) /* a driver that never answers */
+		pause();
+#endif
+	return ublk_control_add(c, state->disksize, state->block_size, mark_of(state->name));
+}
 
-	if (id < 0)
-		return id;
-	u->state->ublk = id;
-	u->used = false;
-	return 0;
+/* What a child does that is to make a device: it writes the id, or -errno, to out. */
+__attribute__((noreturn)) static void be_maker(const struct state *state, int out)
+{
+	int keep[] = {STDERR_FILENO, out};
+	struct ublk_control control;
+	int ret;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	log_forget();
+	/* It may be there for ever, and must not hold what is the supervisor's: the lock, say. */
+	ret = process_keep_fds(keep, 2);
+	if (!ret)
+		ret = ublk_control_open(&control);
+	if (!ret)
+		ret = add_device(&control, state);
+	_exit(write(out, &ret, sizeof(ret)) != sizeof(ret));
+}
+
+/* Wait for what the child makes; -ETIMEDOUT if it takes too long, and then it is left behind. */
+static int await_maker(pid_t child, int in)
+{
+	struct pollfd fd = {in, POLLIN, 0};
+	int ret = -ECHILD;
+
+	if (poll(&fd, 1, MAKE_MS) == 0) {
+		kill(child, SIGKILL);
+		return -ETIMEDOUT;
+	}
+	if (read(in, &ret, sizeof(ret)) != sizeof(ret))
+		ret = -ECHILD;
+	waitpid(child, NULL, 0);
+	return ret;
+}
+
+/* In a child, since there are kernels that never answer, and a process that waits for such an
+ * answer can't end. Returns the new device's id, or -errno. */
+static int make_in_child(const struct state *state)
+{
+	int ends[2], ret;
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	child = fork();
+	if (child == 0)
+		be_maker(state, ends[1]);
+	ret = child < 0 ? -errno : 0;
+	close(ends[1]);
+	if (!ret)
+		ret = await_maker(child, ends[0]);
+	close(ends[0]);
+	return ret;
 }
 
 static int open_control(struct ublk_device *u, struct state *state)
@@ -75,26 +138,31 @@ static int open_control(struct ublk_device *u, struct state *state)
 
 	*u = (struct ublk_device){.state = state};
 	err = ublk_control_open(&u->control);
-	if (err) {
+	if (err)
 		log_error("can't use ublk: %s",
 			  explain_device("/dev/ublk-control", "ublk_drv", err, why));
-		return err;
-	}
-	state->ublk_encoded = u->control.encoded;
-	return 0;
+	return err;
 }
 
 int ublk_device_new(struct ublk_device *u, struct state *state)
 {
-	int err = open_control(u, state);
+	int id = make_in_child(state), err;
 
+	if (id == -ETIMEDOUT) {
+		log_error("the kernel's ublk driver has not made a device in %d s, and never may "
+			  "(that "
+			  "of some kernels 6.17 and 6.18 is broken): boot another kernel, or have "
+			  "frontend = \"fuse\"",
+			  MAKE_MS / 1000);
+		return id;
+	}
+	if (id < 0)
+		return ublk_failed("can't make a ublk device", id);
+	err = open_control(u, state);
 	if (err)
 		return err;
-	err = add(u);
-	if (err) {
-		ublk_control_close(&u->control);
-		return fail("can't make a ublk device", err);
-	}
+	state->ublk = id;
+	state->ublk_encoded = u->control.encoded;
 	return 0;
 }
 
@@ -109,8 +177,7 @@ int ublk_device_adopt(struct ublk_device *u, struct state *state, bool served)
 		nanosleep(&pause, NULL);
 		err = open_control(u, state);
 	}
-	u->used = true; /* for all we know */
-	u->given = served;
+	u->phase = served ? UBLK_GIVEN : UBLK_LOST;
 	return err;
 }
 
@@ -119,17 +186,17 @@ void ublk_device_delete(struct ublk_device *u)
 	int err;
 
 	/* A command that waits in the kernel keeps the device; it ends with its ring. */
-	if (u->ending) {
+	if (u->phase == UBLK_RECOVERING || u->phase == UBLK_HANDED) {
 		ublk_control_close(&u->control);
 		err = ublk_control_open(&u->control);
 		if (err) {
-			fail("can't remove the ublk device", err);
+			ublk_failed("can't remove the ublk device", err);
 			return;
 		}
 	}
 	err = ublk_control_delete(&u->control, u->state->ublk);
 	if (err)
-		fail("can't remove the ublk device", err);
+		ublk_failed("can't remove the ublk device", err);
 	u->state->ublk = -1;
 	ublk_control_close(&u->control);
 }
@@ -138,7 +205,10 @@ void ublk_device_delete(struct ublk_device *u)
 
 void ublk_device_lost(struct ublk_device *u)
 {
-	u->given = false;
+	if (u->phase == UBLK_GIVEN)
+		u->phase = UBLK_LOST;
+	else if (u->phase == UBLK_HANDED)
+		u->phase = UBLK_RECOVERING;
 }
 
 static int open_char_device(int id)
@@ -175,66 +245,82 @@ static int send_fd(int socket, int fd)
 	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-/* Have the kernel wait for another server. */
-static int recover(struct ublk_device *u)
+/* A server that died before there was a block device can't be replaced; but nobody has used the
+ * device then, and it can be. */
+static int renew_device(struct ublk_device *u)
 {
-	int err;
+	int ret = ublk_control_delete(&u->control, u->state->ublk);
 
-	if (u->ending)
-		return 0; /* it waits: no server has fetched since */
-	err = ublk_control_start_recovery(&u->control, u->state->ublk);
-	if (err && err != -EINVAL)
-		return err;
-	ublk_control_end_recovery(&u->control, u->state->ublk, u->state->supervisor);
-	u->ending = true;
+	if (!ret)
+		ret = ublk_control_add(&u->control, u->state->disksize, u->state->block_size,
+				       mark_of(u->state->name));
+	if (ret < 0)
+		return ret;
+	u->state->ublk = ret;
+	u->phase = UBLK_NEW;
 	return 0;
 }
 
-/* A server that died before there was a block device can't be replaced; but then nobody has used
- * the device, and it can. */
-static int renew(struct ublk_device *u)
+/* Have the kernel wait for another server. */
+static int start_recovery(struct ublk_device *u)
 {
-	int err;
+	int err = ublk_control_start_recovery(&u->control, u->state->ublk);
 
-	if (!u->used)
-		return 0;
-	err = ublk_control_delete(&u->control, u->state->ublk);
-	return err ? err : add(u);
+	/* The child that stopped the block device may have been killed before it wrote that down.
+	 */
+	if (err == -EBUSY && ublk_control_is_stopped(&u->control, u->state->ublk))
+		return renew_device(u);
+	if (err && err != -EINVAL) /* which says that it waits already */
+		return err;
+	err = ublk_control_end_recovery(&u->control, u->state->ublk, u->state->supervisor);
+	if (!err)
+		u->phase = UBLK_RECOVERING;
+	return err;
 }
 
-static int give(struct ublk_device *u, int socket)
+static int hand_over(struct ublk_device *u, int socket)
 {
-	int err = u->state->block_device[0] ? recover(u) : renew(u), fd;
+	int fd = open_char_device(u->state->ublk), err;
 
-	if (err)
-		return err;
-	fd = open_char_device(u->state->ublk);
 	if (fd < 0)
 		return fd;
-	u->used = true;
 	err = send_fd(socket, fd);
 	close(fd);
+	/* A new device that was opened once may be in use: it counts as given in any case. */
+	if (u->phase == UBLK_RECOVERING)
+		u->phase = err ? UBLK_RECOVERING : UBLK_HANDED;
+	else
+		u->phase = err ? UBLK_LOST : UBLK_GIVEN;
 	return err;
+}
+
+/* The next step towards a server that has the device. */
+static int give(struct ublk_device *u, int socket)
+{
+	int err = 0;
+
+	if (u->phase == UBLK_LOST)
+		err = u->state->block_device[0] ? start_recovery(u) : renew_device(u);
+	return err ? err : hand_over(u, socket);
 }
 
 static void reap_end(struct ublk_device *u)
 {
-	int err = ublk_control_result(&u->control);
+	int err;
 
-	if (err == -EAGAIN)
+	if (!ublk_control_done(&u->control, &err))
 		return;
-	u->ending = false;
+	u->phase = u->phase == UBLK_HANDED ? UBLK_GIVEN : UBLK_LOST;
 	if (err)
-		fail("the kernel doesn't go on with the next server", err);
+		ublk_failed("the kernel doesn't go on with the next server", err);
 }
 
-static void complain(struct ublk_device *u, int err)
+static void complain_of_delay(struct ublk_device *u, int err)
 {
 	uint64_t now = now_ns();
 
-	if (!u->waiting)
+	if (!u->complain_ns)
 		u->complain_ns = now + COMPLAIN_NS;
-	u->waiting = true;
 	if (now < u->complain_ns)
 		return;
 	u->complain_ns = now + COMPLAIN_NS;
@@ -246,28 +332,27 @@ void ublk_device_tick(struct ublk_device *u, int socket)
 {
 	int err;
 
-	if (u->ending)
+	if (u->phase == UBLK_RECOVERING || u->phase == UBLK_HANDED)
 		reap_end(u);
-	if (u->given || socket < 0)
+	if (u->phase == UBLK_GIVEN || u->phase == UBLK_HANDED || socket < 0)
 		return;
 	err = give(u, socket);
-	u->given = !err;
 	if (err)
-		complain(u, err);
+		complain_of_delay(u, err);
 	else
-		u->waiting = false;
+		u->complain_ns = 0;
 }
 
 int ublk_device_timeout(const struct ublk_device *u, int max)
 {
-	return u->waiting ? RETRY_MS : max;
+	return u->complain_ns ? RETRY_MS : max;
 }
 
 /* --- steps for children --- */
 
-/* The kernel notices a server's death by the commands that wait for requests. Where all are in the
- * server's hands it takes 30 seconds, until they time out; so the last tag is never used. Without a
- * scheduler, which has tags of its own, and which memory has no use for. */
+/* The kernel notices a server's death by the commands that wait for requests. If the server has all
+ * requests in its hands that takes 30 seconds, until they time out: so the last tag is never used.
+ * A scheduler would have tags of its own, and memory has no use for one. */
 static void keep_a_tag(const char *dev)
 {
 	char number[16];
@@ -276,7 +361,8 @@ static void keep_a_tag(const char *dev)
 	snprintf(number, sizeof(number), "%d", UBLK_TAGS - 1);
 	if (!err)
 		err = attach_set_queue(dev, "nr_requests", number);
-	/* Nor is there anything to be won by making writers wait, if the kernel has that at all. */
+	/* Nothing is won by making writers wait. A kernel without throttling has no such attribute.
+	 */
 	attach_set_queue(dev, "wbt_lat_usec", "0");
 	if (err)
 		log_warning("can't limit the requests to %s: %s; if the server dies while it has "
@@ -289,7 +375,7 @@ int ublk_device_start(struct state *state)
 	struct ublk_control control;
 	int err;
 
-	/* Never without a server: the kernel would use what the last one has left. */
+	/* Never without a server: the kernel would use what the last one has fetched. */
 	if (!shared_lock_owner(state->status_fd, LOCK_SERVING))
 		return -ESRCH;
 	err = ublk_control_open(&control);
@@ -306,11 +392,14 @@ int ublk_device_start(struct state *state)
 
 int ublk_device_stop(struct state *state)
 {
-	/* O_EXCL: the kernel would pull it from under its users. Nobody can claim it while we have
-	 * it. */
+	/* O_EXCL, since the kernel would pull the device from under its users. No other process can
+	 * claim it while this one has it open. */
 	int fd = open(state->block_device, O_RDONLY | O_EXCL | O_CLOEXEC), err;
 	struct ublk_control control;
 
+	if (fd < 0 && errno == ENOENT)
+		return 0; /* an earlier child stopped it, and was killed before it wrote that down
+			   */
 	if (fd < 0)
 		return -errno;
 	err = ublk_control_open(&control);
@@ -318,6 +407,10 @@ int ublk_device_stop(struct state *state)
 		err = ublk_control_stop(&control, state->ublk);
 		ublk_control_close(&control);
 	}
+#ifdef UZ_TEST_HOOKS
+	if (!err && getenv("UZ_UBLK_STOP_DIES") && unlink(getenv("UZ_UBLK_STOP_DIES")) == 0)
+		raise(SIGKILL); /* once */
+#endif
 	close(fd);
 	return err;
 }

@@ -42,6 +42,33 @@ stop() {
     wait "$2" || fail "uzramd $1 ended with status $?"
 }
 
+# shellcheck source=tests/system/shared_memory.sh
+. /shared_memory.sh
+
+# Two more than serve, with all they need.
+has_servers() { [ "$(children "$1" | wc -w)" -eq 3 ]; }
+stand_by() { has_servers "$1" && [ "$(grep -c -- '-> POSIX  ADVISORY  WRITE' /proc/locks)" -ge 2 ]; }
+
+# await COMMAND...: until it succeeds.
+await() {
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 1200 ] || fail "waited in vain for: $*"
+        usleep 100000
+    done
+}
+
+# check_memory SUPERVISOR: none of its servers has memory of the supervisor's.
+check_memory() {
+    await stand_by "$1"
+    for server in $(children "$1"); do
+        # shellcheck disable=SC2046 # several
+        foreign=$(not_its_own "$server" "$1" $(children "$1"))
+        [ -z "$foreign" ] || fail "server $server has what is not its own: $foreign"
+    done
+}
+
 kill_server() { kill -KILL "$(children "$1" | cut -d' ' -f1)" 2>/dev/null || true; }
 
 # ---- what the devices are like: two at once, one with small blocks and the commands of Linux 6.3 ----
@@ -54,6 +81,7 @@ second=$supervisor
 [ "$(queue first logical_block_size) $(queue second logical_block_size)" = '4096 512' ] || fail "block sizes"
 [ "$(queue first discard_granularity)" = 4096 ] || fail "discards"
 [ "$(queue first nr_requests) $(queue first scheduler)" = '63 [none] ' ] || fail "a server's death might go unnoticed"
+check_memory "$first"
 diskx -t 3 -n 400 -l 16777216 /dev/uzram/first >/run/first 2>&1 &
 diskx=$!
 diskx -t 3 -n 400 -l 16777216 /dev/uzram/second || fail "second"
@@ -89,6 +117,37 @@ stop first "$first"
 exec 3<&-
 [ "$(nodes | sort | xargs)" = '/dev/ublkb1 /dev/ublkc1' ] || fail "left: $(nodes)"
 stop second "$second"
+
+# ---- a server that has replaced another has nothing of the supervisor's either ----
+
+start uzramd swap0
+kill_server "$supervisor"
+await [ "$(metric swap0 server_restarts_total)" = 1 ]
+check_memory "$supervisor"
+stop swap0 "$supervisor"
+
+# ---- a driver that does not answer ----
+
+UZ_UBLK_SILENT=1 start uzramd_hooks swap0
+case $(device swap0) in /dev/loop*) ;; *) fail "no device by way of FUSE: $(ls -l /dev/uzram)" ;; esac
+stop swap0 "$supervisor"
+sed -i 's/"auto"/"ublk"/' /etc/uzram/swap0.toml
+if UZ_UBLK_SILENT=1 uzramd_hooks --config /etc/uzram/swap0.toml >/run/silent 2>&1; then
+    fail "started"
+fi
+grep -q 'has not made a device.*frontend = "fuse"' /run/silent || fail "unclear: $(cat /run/silent)"
+[ ! -e /run/uzram ] || fail "left: $(find /run/uzram)"
+
+# ---- the child that stops the device is killed before it can say that it is gone ----
+
+touch /run/once
+UZ_UBLK_STOP_DIES=/run/once start uzramd_hooks swap0
+! uzramctl stop swap0 2>/dev/null || fail "stopped"
+[ -z "$(find /dev -name 'ublkb*')" ] || fail "the block device is there"
+kill_server "$supervisor" # which the next one replaces, though there is no block device to recover
+await [ "$(cat /run/uzram/swap0/initstate)" = 1 ]
+stop swap0 "$supervisor"
+[ -z "$(nodes)" ] || fail "left: $(nodes)"
 
 # ---- a device whose processes are all dead ----
 
