@@ -4,9 +4,9 @@
  * them.
  *
  * One unlinked file on a tmpfs of its own, mapped whole: superblock, slot table, data. Its pages
- * are never swapped out (tmpfs mounted noswap; where the kernel has no such option, a memfd, which
- * the caller locks with mlockall()) and never dumped. Whoever holds the descriptor can attach to it
- * again.
+ * are never swapped out (tmpfs mounted noswap; where the kernel has no such option, before Linux
+ * 6.4, the caller locks them with mlockall()) and never dumped. A process that has the descriptor
+ * can attach to it again.
  */
 #ifndef UZRAM_ARENA_H
 #define UZRAM_ARENA_H
@@ -42,6 +42,16 @@ void uz_arena_free(struct uz_arena *arena);
 
 /* The descriptor, owned by the arena. */
 int uz_arena_fd(const struct uz_arena *arena);
+
+/* The root directory of the arena's tmpfs, owned by the arena. -1 if it was attached, or where the
+ * process that made it could not mount: then the file is a memfd. */
+int uz_arena_root(const struct uz_arena *arena);
+
+/* Let the arena whose root that is have at most so many bytes of memory, superblock and slot table
+ * included; 0: as many as it likes. For the sake of the machine: a process that has the arena can
+ * populate it as it likes, whatever the store's limit is. What is there already stays, and is the
+ * bound until this is called again. 0, or -errno: -EPERM without CAP_SYS_ADMIN. */
+int uz_arena_bound(int root, uint64_t bytes);
 
 /* The device's size in bytes. */
 uint64_t uz_arena_disksize(const struct uz_arena *arena);

@@ -7,11 +7,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -25,45 +28,103 @@
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "slot entries are shared between processes");
 
-/* A tmpfs without swap that is attached nowhere: its only file is ours. -EINVAL where the kernel
- * has no noswap. */
-static int open_noswap(void)
-{
-	int fs, mnt, fd, err;
+/* --- the file --- */
 
-	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+/* A bound that bounds nothing. Not 0: a tmpfs that was made without a bound can't be given one. */
+#define NO_BOUND (UINT64_C(1) << 60)
+
+static int set_size(int fs, uint64_t bytes)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRIu64, bytes);
+	return fsconfig(fs, FSCONFIG_SET_STRING, "size", text, 0);
+}
+
+/* A tmpfs that is attached nowhere. Returns its root directory, or -errno; -EINVAL where the kernel
+ * (before 6.4) has no noswap. */
+static int mount_tmpfs(bool noswap)
+{
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt = -1, root = -1, err = 0;
+
 	if (fs < 0)
 		return -errno;
-	/* size=0 lifts tmpfs's own limit, half of the memory: the store has one that can be
-	 * changed. */
-	if (fsconfig(fs, FSCONFIG_SET_FLAG, "noswap", NULL, 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+	if ((noswap && fsconfig(fs, FSCONFIG_SET_FLAG, "noswap", NULL, 0) < 0) ||
+	    set_size(fs, NO_BOUND) < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ||
+	    (mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0)) < 0 ||
+	    (root = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		err = -errno;
-		close(fs);
-		return err;
-	}
-	mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	err = -errno;
 	close(fs);
-	if (mnt < 0)
-		return err;
-	fd = openat(mnt, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	err = -errno;
-	close(mnt);
-	return fd < 0 ? err : fd;
+	if (mnt >= 0)
+		close(mnt);
+	return err ? err : root;
 }
 
-static int open_memory(void)
+/* The file, and the root of the tmpfs that it is in, or -1: with no right to mount it is a memfd.
+ */
+static int open_memory(int *ret_root)
 {
-	int fd = open_noswap();
+	int root = mount_tmpfs(true), fd;
 
+	if (root == -EINVAL)
+		root = mount_tmpfs(false);
+	*ret_root = root < 0 ? -1 : root;
+	fd = root < 0 ? memfd_create("uzram-arena", MFD_CLOEXEC)
+		      : openat(root, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		return fd;
-	/* An old kernel (before 6.4), or no right to mount. */
-	fd = memfd_create("uzram-arena", MFD_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	fd = -errno;
+	if (root >= 0)
+		close(root);
+	return fd;
 }
+
+/* What is there may become more while the bound is being set. */
+#define GROWTH	    (UINT64_C(1) << 20)
+#define BOUND_TRIES 16
+
+/* The least bound that the kernel takes. */
+static int least_bound(int root, uint64_t *ret_bytes)
+{
+	struct statfs st;
+
+	if (fstatfs(root, &st) < 0)
+		return -errno;
+	*ret_bytes = (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize + GROWTH;
+	return 0;
+}
+
+/* -EINVAL: there is more by now. */
+static int try_bound(int root, uint64_t bytes)
+{
+	uint64_t least = 0;
+	int err = least_bound(root, &least), fs;
+
+	if (err)
+		return err;
+	fs = fspick(root, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+	if (fs < 0)
+		return -errno;
+	/* The kernel wants to hear again what it can't change; before Linux 6.4 it doesn't know it,
+	 * and this call changes nothing. */
+	fsconfig(fs, FSCONFIG_SET_FLAG, "noswap", NULL, 0);
+	if (set_size(fs, bytes > least ? bytes : least) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		err = -errno;
+	close(fs);
+	return err;
+}
+
+int uz_arena_bound(int root, uint64_t bytes)
+{
+	int err = -EINVAL;
+
+	for (int i = 0; i < BOUND_TRIES && err == -EINVAL; i++)
+		err = try_bound(root, bytes ? bytes : NO_BOUND);
+	return err;
+}
+
+/* --- the superblock --- */
 
 static uint64_t superblock_sum(const struct uz_superblock *sb)
 {
@@ -113,6 +174,8 @@ static int map(int fd, const struct uz_superblock *sb, struct uz_arena **ret)
 	}
 	memset(a, 0, sizeof(*a));
 	a->fd = fd;
+	a->root = -1;
+	a->sb = *sb;
 	a->map_size = file_size(sb);
 	atomic_init(&a->limit_pages, UINT64_MAX);
 	atomic_init(&a->vain_at, UINT32_MAX); /* not came */
@@ -123,7 +186,7 @@ static int map(int fd, const struct uz_superblock *sb, struct uz_arena **ret)
 		free(a);
 		return err;
 	}
-	a->sb = p;
+	a->map = p;
 	a->table = (_Atomic uint64_t *)((char *)p + sb->table_off);
 	a->data = (char *)p + sb->data_off;
 	madvise(p, a->map_size, MADV_DONTDUMP);
@@ -139,20 +202,25 @@ static int map(int fd, const struct uz_superblock *sb, struct uz_arena **ret)
 int uz_arena_new(uint64_t disksize, struct uz_arena **ret)
 {
 	struct uz_superblock sb;
-	int fd, err;
+	int fd, root, err;
 
 	if (!disksize_valid(disksize))
 		return -EINVAL;
-	fd = open_memory();
+	fd = open_memory(&root);
 	if (fd < 0)
 		return fd;
 	describe(disksize, &sb);
 	if (ftruncate(fd, (off_t)file_size(&sb)) < 0 || pwrite(fd, &sb, sizeof(sb), 0) < 0) {
 		err = -errno;
 		close(fd);
-		return err;
+	} else {
+		err = map(fd, &sb, ret);
 	}
-	return map(fd, &sb, ret);
+	if (!err)
+		(*ret)->root = root;
+	else if (root >= 0)
+		close(root);
+	return err;
 }
 
 /* Read the superblock of the arena behind fd; -EPROTO if it is none of this version. */
@@ -202,8 +270,10 @@ void uz_arena_free(struct uz_arena *a)
 	if (!a)
 		return;
 	uz_areas_done(a);
-	munmap(a->sb, a->map_size);
+	munmap(a->map, a->map_size);
 	close(a->fd);
+	if (a->root >= 0)
+		close(a->root);
 	free(a);
 }
 
@@ -212,9 +282,14 @@ int uz_arena_fd(const struct uz_arena *a)
 	return a->fd;
 }
 
+int uz_arena_root(const struct uz_arena *a)
+{
+	return a->root;
+}
+
 uint64_t uz_arena_disksize(const struct uz_arena *a)
 {
-	return a->sb->disksize;
+	return a->sb.disksize;
 }
 
 _Atomic uint64_t *uz_arena_table(struct uz_arena *a)
@@ -224,5 +299,5 @@ _Atomic uint64_t *uz_arena_table(struct uz_arena *a)
 
 uint64_t uz_arena_nslots(const struct uz_arena *a)
 {
-	return a->sb->disksize / UZ_PAGE_SIZE;
+	return a->sb.disksize / UZ_PAGE_SIZE;
 }

@@ -37,7 +37,10 @@ struct area {
 
 struct uz_arena {
 	int fd;
-	struct uz_superblock *sb; /* the whole file, mapped */
+	int root; /* uz_arena_root() */
+	/* A copy, as it was checked: another process could change the one in the file. */
+	struct uz_superblock sb;
+	void *map; /* the whole file */
 	size_t map_size;
 	_Atomic uint64_t *table;
 	char *data;

@@ -22,7 +22,7 @@
 static bool find_data(const struct uz_arena *a, const struct area *ar, uint64_t pos,
 		      uint64_t *ret_from)
 {
-	uint64_t base = a->sb->data_off + ar->base;
+	uint64_t base = a->sb.data_off + ar->base;
 	uint64_t size = ar->nunits * uz_unit_bytes(ar);
 	off_t from;
 
@@ -39,7 +39,7 @@ static bool find_data(const struct uz_arena *a, const struct area *ar, uint64_t 
 static bool find_memory(const struct uz_arena *a, const struct area *ar, uint64_t pos,
 			uint64_t *ret_from, uint64_t *ret_to)
 {
-	uint64_t base = a->sb->data_off + ar->base;
+	uint64_t base = a->sb.data_off + ar->base;
 	uint64_t size = ar->nunits * uz_unit_bytes(ar);
 	off_t to;
 
@@ -141,7 +141,7 @@ int uz_arena_survey(struct uz_arena *a)
 
 bool uz_arena_surveyed(const struct uz_arena *a, uint64_t off)
 {
-	uint64_t index = off >> __builtin_ctzll(a->sb->area_span);
+	uint64_t index = off >> __builtin_ctzll(a->sb.area_span);
 	const struct area *ar;
 
 	if (index >= UZ_UNIT_PAGES_MAX)

@@ -81,7 +81,7 @@ void uz_arena_extent_range(const struct uz_arena *a, const struct uz_extent *e, 
 {
 	const struct area *ar = &a->areas[e->npages - 1];
 
-	*ret_off = a->sb->data_off + ar->base + e->first * uz_unit_bytes(ar);
+	*ret_off = a->sb.data_off + ar->base + e->first * uz_unit_bytes(ar);
 	*ret_len = e->count * uz_unit_bytes(ar);
 }
 

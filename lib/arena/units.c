@@ -15,8 +15,8 @@ int uz_areas_init(struct uz_arena *a)
 		int err;
 
 		ar->npages = n;
-		ar->nunits = (uint32_t)(a->sb->area_span / uz_unit_bytes(ar));
-		ar->base = (n - 1) * a->sb->area_span;
+		ar->nunits = (uint32_t)(a->sb.area_span / uz_unit_bytes(ar));
+		ar->base = (n - 1) * a->sb.area_span;
 		err = uz_bits_init(&ar->ready, ar->nunits);
 		if (!err)
 			err = uz_bits_init(&ar->cold, ar->nunits);
@@ -54,7 +54,7 @@ void *uz_arena_unit_meta(struct uz_arena *a, unsigned npages, size_t size)
 
 uint64_t uz_arena_data_size(const struct uz_arena *a)
 {
-	return UZ_UNIT_PAGES_MAX * a->sb->area_span;
+	return UZ_UNIT_PAGES_MAX * a->sb.area_span;
 }
 
 void *uz_arena_ptr(const struct uz_arena *a, uint64_t off)
@@ -65,8 +65,8 @@ void *uz_arena_ptr(const struct uz_arena *a, uint64_t off)
 bool uz_arena_locate(const struct uz_arena *a, uint64_t off, unsigned *ret_npages,
 		     uint32_t *ret_unit, uint32_t *ret_within)
 {
-	uint64_t index = off >> __builtin_ctzll(a->sb->area_span);
-	uint64_t in_area = off & (a->sb->area_span - 1);
+	uint64_t index = off >> __builtin_ctzll(a->sb.area_span);
+	uint64_t in_area = off & (a->sb.area_span - 1);
 	const struct area *ar;
 	uint32_t unit;
 
@@ -84,7 +84,7 @@ bool uz_arena_locate(const struct uz_arena *a, uint64_t off, unsigned *ret_npage
 
 unsigned uz_arena_unit_pages(const struct uz_arena *a, uint64_t off)
 {
-	uint64_t index = off >> __builtin_ctzll(a->sb->area_span);
+	uint64_t index = off >> __builtin_ctzll(a->sb.area_span);
 
 	return index < UZ_UNIT_PAGES_MAX ? (unsigned)index + 1 : 0;
 }
@@ -113,7 +113,7 @@ void uz_arena_stat(struct uz_arena *a, struct uz_arena_stat *ret)
 	struct uz_arena_stat st = {
 		.used_pages = atomic_load(&a->used_pages),
 		.used_max = atomic_load(&a->used_max),
-		.table_bytes = a->sb->data_off,
+		.table_bytes = a->sb.data_off,
 		.dry = atomic_load(&a->dry),
 		.self = atomic_load(&a->self),
 		.failed = atomic_load(&a->failed),

@@ -171,6 +171,32 @@ static void test_attach_geometry(void **state)
 	uz_arena_free(a);
 }
 
+/* A process that has the file changes the superblock after another one has checked it: that one
+ * goes by what it has checked. */
+static void test_superblock_changes_later(void **state)
+{
+	struct uz_arena *a = new_arena(), *b;
+	uint64_t off = uz_arena_unit_off(a, 3, 5), size = uz_arena_data_size(a);
+	struct uz_superblock sb;
+	unsigned npages;
+	uint32_t unit, within;
+
+	assert_int_equal(uz_arena_attach(uz_arena_fd(a), &b), 0);
+	memset(&sb, 0xff, sizeof(sb));
+	assert_int_equal(pwrite(uz_arena_fd(a), &sb, sizeof(sb), 0), sizeof(sb));
+	assert_int_equal(uz_arena_disksize(b), DISKSIZE);
+	assert_int_equal(uz_arena_nslots(b), DISKSIZE / PAGE);
+	assert_int_equal(uz_arena_data_size(b), size);
+	assert_int_equal(uz_arena_unit_off(b, 3, 5), off);
+	assert_true(uz_arena_locate(b, off, &npages, &unit, &within));
+	assert_int_equal(npages, 3);
+	assert_int_equal(unit, 5);
+	assert_int_equal(stat_of(b).table_bytes, stat_of(a).table_bytes);
+	assert_true(stat_of(b).table_bytes < size);
+	uz_arena_free(a);
+	uz_arena_free(b);
+}
+
 static void test_attach_file_size(void **state)
 {
 	struct uz_arena *a = new_arena(), *b;
@@ -207,6 +233,47 @@ static void test_attach_other_files(void **state)
 	assert_no_arena(ends[0]);
 	close(ends[0]);
 	close(ends[1]);
+}
+
+/* --- the bound --- */
+
+/* Populate the data from off on until the kernel refuses. Returns the bytes that the file has. */
+static uint64_t populate_all(struct uz_arena *a)
+{
+	uint64_t off = uz_arena_unit_off(a, 1, 0);
+	char *data = uz_arena_ptr(a, off);
+
+	while (off < uz_arena_data_size(a) && !madvise(data + off, 64 * PAGE, MADV_POPULATE_WRITE))
+		off += 64 * PAGE;
+	return file_memory(a);
+}
+
+static void test_bound(void **state)
+{
+	struct uz_arena *a = new_arena(), *b;
+	uint64_t table = file_memory(a), most = table + 4 * MIB, there;
+	int root = uz_arena_root(a);
+
+	if (root < 0) {
+		print_message("can't mount a tmpfs here\n");
+		uz_arena_free(a);
+		skip();
+	}
+	assert_int_equal(uz_arena_attach(uz_arena_fd(a), &b), 0);
+	assert_int_equal(uz_arena_root(b), -1);
+	assert_int_equal(uz_arena_bound(root, most), 0);
+	there = populate_all(b); /* by whichever process */
+	assert_in_range(there, most - MIB, most);
+	assert_int_equal(uz_arena_bound(root, most + 2 * MIB), 0);
+	assert_in_range(populate_all(b), most + MIB, most + 2 * MIB);
+	/* What is there stays, and next to nothing is added. */
+	assert_int_equal(uz_arena_bound(root, MIB), 0);
+	assert_in_range(populate_all(b), most + MIB, most + 3 * MIB);
+	assert_int_equal(uz_arena_bound(root, 0), 0);
+	assert_true(populate_all(b) > most + 3 * MIB);
+	assert_int_equal(uz_arena_bound(-1, MIB), -EBADF);
+	uz_arena_free(a);
+	uz_arena_free(b);
 }
 
 /* --- addresses --- */
@@ -265,7 +332,9 @@ int main(void)
 		cmocka_unit_test(test_attach_damaged),
 		cmocka_unit_test(test_attach_geometry),
 		cmocka_unit_test(test_attach_file_size),
+		cmocka_unit_test(test_superblock_changes_later),
 		cmocka_unit_test(test_attach_other_files),
+		cmocka_unit_test(test_bound),
 		cmocka_unit_test(test_addresses),
 	};
 

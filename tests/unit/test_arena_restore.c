@@ -67,7 +67,7 @@ static void test_restore(void **state)
 
 static void set_page(struct uz_arena *a, unsigned npages, uint32_t unit, unsigned page, bool there)
 {
-	off_t off = (off_t)(a->sb->data_off + uz_arena_unit_off(a, npages, unit) + page * PAGE);
+	off_t off = (off_t)(a->sb.data_off + uz_arena_unit_off(a, npages, unit) + page * PAGE);
 	int mode = there ? 0 : FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
 	if (there)
