@@ -2,17 +2,22 @@
 #include "server/jail.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shared/log.h"
+
+#define JAIL_GROWTH (UINT64_C(16) << 20) /* bytes */
 
 static int refused(const char *what, int err)
 {
@@ -43,8 +48,14 @@ static int drop_inheritable(void)
 	return 0;
 }
 
+/* /proc/self/statm, which can't be opened from within: a process has one jail. */
+static int statm = -1;
+
 int jail_enter(const struct jail *j)
 {
+	statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	if (statm < 0)
+		return refused("size", -errno);
 	if (j->network >= 0 && setns(j->network, CLONE_NEWNET) < 0)
 		return refused("network namespace", -errno);
 	if (fchdir(j->root) < 0 || chroot(".") < 0)
@@ -59,6 +70,27 @@ int jail_enter(const struct jail *j)
 	return 0;
 }
 
+/* All that serving takes is mapped: there shall be no more than a little on top, for what libraries
+ * allocate. A process with RLIMIT_MEMLOCK lifted, and that the OOM killer spares, could else take
+ * all of the machine's memory. */
+static int limit_size(void)
+{
+	char text[64];
+	ssize_t len = pread(statm, text, sizeof(text) - 1, 0);
+	struct rlimit limit;
+
+	if (len <= 0)
+		return -1;
+	text[len] = '\0';
+	limit.rlim_cur = strtoul(text, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE) + JAIL_GROWTH;
+	limit.rlim_max = limit.rlim_cur;
+	close(statm);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return 0; /* they map what they like */
+#endif
+	return setrlimit(RLIMIT_AS, &limit);
+}
+
 int jail_close(const struct jail *j)
 {
 	const struct sock_fprog filter = {
@@ -70,6 +102,8 @@ int jail_close(const struct jail *j)
 
 	if (prctl(PR_GET_PDEATHSIG, &signal) < 0)
 		return refused("parent-death signal", -errno);
+	if (limit_size() < 0)
+		return refused("size", -errno);
 	/* By way of libc, which has every thread do it. */
 	if (setgroups(0, NULL) < 0 || setresgid(j->gid, j->gid, j->gid) < 0 ||
 	    setresuid(j->uid, j->uid, j->uid) < 0)

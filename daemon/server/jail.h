@@ -16,7 +16,8 @@ int jail_enter(const struct jail *j);
 /* When all the server's threads have done what they do only once (naming themselves, say) and all
  * its memory is mapped and locked: become the user, without any capability, and allow no system
  * call but those of serving; all threads of the process do. Any other call fails with EPERM from
- * now on. 0 or -errno, which has been logged; the process must end then.
+ * now on, and the process can map next to nothing more. 0 or -errno, which has been logged; the
+ * process must end then.
  *
  * The parent-death signal, which the kernel forgets with a change of user, is set again as it was:
  * to send it the parent needs CAP_KILL, and none comes if the parent has died meanwhile (see

@@ -102,6 +102,10 @@ static int prepare_store(struct server *s)
 	};
 	int err = uz_arena_attach(s->state->arena_fd, &store.arena);
 
+	if (!err && uz_arena_disksize(store.arena) != s->state->disksize) {
+		uz_arena_free(store.arena);
+		err = -EPROTO;
+	}
 	if (err)
 		return err;
 	err = uz_store_prepare(&store, &s->store);

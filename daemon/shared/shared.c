@@ -55,6 +55,7 @@ static void describe(struct state *state, const struct config *config)
 		.since = time(NULL),
 		.arena_fd = -1,
 		.lock_fd = -1,
+		.arena_root_fd = -1,
 		.supervisor = getpid(),
 	};
 	for (unsigned i = 0; i < SERVERS_MAX; i++)
@@ -128,7 +129,7 @@ int shared_each_fd(struct state *state, int (*fn)(void *arg, const char *name, i
 	} fds[] = {
 		{"state", &state->state_fd},   {"state-ro", &state->state_ro_fd},
 		{"status", &state->status_fd}, {"arena", &state->arena_fd},
-		{"lock", &state->lock_fd},
+		{"lock", &state->lock_fd},     {"arena-root", &state->arena_root_fd},
 	};
 	int ret = 0;
 

@@ -88,6 +88,8 @@ struct state {
 	/* Since the device was made. */
 	unsigned restarts; /* servers that died and were replaced */
 	unsigned upgrades;
+
+	int arena_root_fd; /* uz_arena_root(): for the supervisor alone, to bound the memory */
 };
 
 struct status {

@@ -161,11 +161,17 @@ static int take_listed(struct listed *l, const char *name)
 	return -1;
 }
 
+/* What another supervisor can do without. */
+static bool is_dispensable(const char *name)
+{
+	return strcmp(name, "socket") == 0 || strcmp(name, "arena-root") == 0;
+}
+
 static int renumber(void *arg, const char *name, int *fd)
 {
 	if (strcmp(name, "state") != 0) /* which has been taken first */
 		*fd = take_listed(arg, name);
-	return *fd < 0 && strcmp(name, "socket") != 0 ? -EPROTO : 0;
+	return *fd < 0 && !is_dispensable(name) ? -EPROTO : 0;
 }
 
 static int adopt_listed(struct listed *l, struct state **ret)

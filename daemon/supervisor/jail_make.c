@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <pwd.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -106,8 +107,9 @@ static const int allowed[] = {
 	SCMP_SYS(getpid), SCMP_SYS(gettid),
 	/* whether the supervisor lives */
 	SCMP_SYS(getppid),
-	/* taking over: the arena's extents and rests; fcntl, for the lock, is below */
-	SCMP_SYS(lseek), SCMP_SYS(fallocate),
+	/* taking over: the arena's extents; fcntl, for the lock, and fallocate, for the rests, are
+	 * below */
+	SCMP_SYS(lseek),
 	/* malloc(), with mmap and mprotect below; qsort(), which takes the answer unchecked */
 	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(sysinfo),
 	/* the end */
@@ -141,7 +143,12 @@ static int add_rules(scmp_filter_ctx ctx)
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
 				       SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
-				       SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
+				       SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS | MAP_TYPE,
+					       MAP_ANONYMOUS | MAP_PRIVATE));
+	if (!err) /* to give memory back, not to have any */
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fallocate), 1,
+				       SCMP_A1(SCMP_CMP_EQ,
+					       FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE));
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
 				       SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));

@@ -29,7 +29,7 @@ static int store_fd(void *arg, const char *name, int *fd)
 
 	if (s->index++ < s->done)
 		return 0;
-	if (strcmp(name, "socket") != 0 && !notify_store_fd(name, *fd))
+	if (*fd >= 0 && strcmp(name, "socket") != 0 && !notify_store_fd(name, *fd))
 		return -EAGAIN;
 	s->done = s->index;
 	return 0;

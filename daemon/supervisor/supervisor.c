@@ -16,6 +16,7 @@
 #include "supervisor/internal.h"
 #include "supervisor/jail_make.h"
 #include "supervisor/latency_device.h"
+#include "supervisor/memory_bound.h"
 
 /* --- the loop --- */
 
@@ -93,7 +94,9 @@ static int make_arena(struct supervisor *s)
 		return err;
 	s->state->arena_fd = fcntl(uz_arena_fd(arena), F_DUPFD_CLOEXEC, 0);
 	err = s->state->arena_fd < 0 ? -errno : 0;
+	s->state->arena_root_fd = fcntl(uz_arena_root(arena), F_DUPFD_CLOEXEC, 0);
 	uz_arena_free(arena);
+	memory_bound(s->config, s->state);
 	return err;
 }
 
@@ -179,6 +182,7 @@ static int go_on_from(struct supervisor *s)
 	if (err)
 		return fail("can't take over", err);
 	s->device.state = state;
+	memory_bound(s->config, state);
 	err = prepare(s);
 	if (err)
 		return err;

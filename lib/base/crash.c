@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "base/futex.h"
+#include "base/ring.h"
 
 #define NOT_ARMED UZ_CRASH_COUNT
 
@@ -27,6 +28,8 @@ static const char *const names[UZ_CRASH_COUNT] = {
 	UZ_CRASH_POINTS_LIBRARY(X) UZ_CRASH_POINTS_DAEMON(X)
 #undef X
 };
+
+struct io_uring uz_ring_enabled;
 
 static unsigned armed = NOT_ARMED;
 static _Atomic uint64_t passes_left;

@@ -21,6 +21,10 @@ static inline int uz_ring_register(const struct io_uring *ring, unsigned opcode,
 	return ret < 0 ? -errno : 0;
 }
 
+#ifdef UZ_TEST_HOOKS
+extern struct io_uring uz_ring_enabled; /* the last one, for a test that tries it; crash.c */
+#endif
+
 /* Restrict a ring, made with IORING_SETUP_R_DISABLED, to the operations that allowed lists, and
  * enable it. 0 or -errno. */
 static inline int uz_ring_enable(struct io_uring *ring, const struct io_uring_restriction *allowed,
@@ -28,6 +32,9 @@ static inline int uz_ring_enable(struct io_uring *ring, const struct io_uring_re
 {
 	int err = uz_ring_register(ring, IORING_REGISTER_RESTRICTIONS, allowed, count);
 
+#ifdef UZ_TEST_HOOKS
+	uz_ring_enabled = *ring;
+#endif
 	return err ? err : uz_ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 

@@ -9,14 +9,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#ifdef UZ_TEST_HOOKS
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/ptrace.h>
-#endif
 
 #include "config/size_expr.h"
+#include "server/attempt.h"
 
 /* --- the control thread --- */
 
@@ -244,7 +239,10 @@ static int set_mem_limit(struct control *c, const char *value)
 	/* As in zram: a number, perhaps with a unit; not an expression. */
 	if (size_expr_eval(value, 0, &bytes, &over_ram, &error) || over_ram)
 		return -EINVAL;
-	uz_store_set_limit(c->store, bytes);
+	/* The supervisor lets the arena have what the configuration says, and no more. */
+	if (c->config->mem_limit && bytes > c->config->mem_limit)
+		return -EINVAL;
+	uz_store_set_limit(c->store, bytes ? bytes : c->config->mem_limit);
 	return 0;
 }
 
@@ -307,35 +305,6 @@ static void show_upgrade(struct control *c, char *text, size_t size)
 }
 
 #ifdef UZ_TEST_HOOKS
-/* What somebody who had taken the server over would try. */
-static int attempt(const struct control *c, const char *what)
-{
-	if (strcmp(what, "open") == 0)
-		return open("/etc/passwd", O_RDONLY);
-	if (strcmp(what, "socket") == 0)
-		return socket(AF_INET, SOCK_STREAM, 0);
-	if (strcmp(what, "exec") == 0)
-		return execl("/bin/true", "true", NULL);
-	if (strcmp(what, "fork") == 0)
-		return (int)fork();
-	if (strcmp(what, "root") == 0)
-		return setresuid(0, 0, 0);
-	if (strcmp(what, "kill") == 0)
-		return kill(c->state->supervisor, SIGKILL);
-	if (strcmp(what, "trace") == 0)
-		return (int)ptrace(PTRACE_SEIZE, c->state->supervisor, NULL, NULL);
-	if (strcmp(what, "state") == 0) /* the supervisor's */
-		return mprotect((void *)(uintptr_t)c->state, sizeof(*c->state),
-				PROT_READ | PROT_WRITE);
-	if (strcmp(what, "hang") == 0) {
-		while (c->state->restarts < 3) /* in every server until then */
-			sleep(1);
-		return 0;
-	}
-	errno = EINVAL;
-	return -1;
-}
-
 static int set_attempt(struct control *c, const char *value)
 {
 	return attempt(c, value) < 0 ? -errno : 0;
