@@ -348,6 +348,10 @@ static void test_unloop_waits_for_other_openers(void **state)
 /* --- a server that stops answering --- */
 
 static char server_disk[DISK_SIZE];
+static bool stubborn; /* it has a file system's signature, whatever is written over it */
+
+#define SIGNATURE    "\1CD001\1" /* of ISO 9660 */
+#define SIGNATURE_AT 32768
 
 static int server_getattr(const char *path, struct stat *st, struct fuse_file_info *fi)
 {
@@ -364,6 +368,8 @@ static int server_getattr(const char *path, struct stat *st, struct fuse_file_in
 static int server_read(const char *path, char *data, size_t n, off_t at, struct fuse_file_info *fi)
 {
 	memcpy(data, server_disk + at, n);
+	if (stubborn && at <= SIGNATURE_AT && (size_t)(SIGNATURE_AT - at) + 7 <= n)
+		memcpy(data + (SIGNATURE_AT - at), SIGNATURE, 7);
 	return (int)n;
 }
 
@@ -464,7 +470,7 @@ static void test_mkswap_is_mkswaps(void **state)
 
 		make_file("model", DISK_SIZE, model);
 		output("mkswap -q -U %s -L 'a label too lon' %s", uuid[i], model);
-		assert_string_equal(output("cmp %s %s 2>&1", file, model), "");
+		assert_string_equal(output("cmp -n 4096 %s %s 2>&1", file, model), "");
 	}
 	assert_string_not_equal(uuid[0], uuid[1]);
 }
@@ -477,7 +483,7 @@ static void test_mkswap_wipes_old_signatures(void **state)
 	make_device("disk", DISK_SIZE, file, dev);
 	output("mkfs.ext4 -q %s", dev);
 	fd = open(dev, O_WRONLY | O_CLOEXEC);
-	assert_int_equal(pwrite(fd, "\1CD001\1", 7, 32768), 7); /* ISO 9660 */
+	assert_int_equal(pwrite(fd, SIGNATURE, 7, SIGNATURE_AT), 7);
 	close(fd);
 	const char *find = output("wipefs -nO TYPE --noheadings %s", dev);
 	assert_non_null(strstr(find, "ext4"));
@@ -485,6 +491,41 @@ static void test_mkswap_wipes_old_signatures(void **state)
 	assert_int_equal(attach_mkswap(dev, "new"), 0);
 	assert_string_equal(output("wipefs -nO TYPE --noheadings %s", dev), "swap");
 	detach(dev, file);
+}
+
+/* Nothing is left where a signature could be: of a partition table's second half, or by chance in
+ * what was in the last swap area. */
+static void test_mkswap_wipes_both_ends(void **state)
+{
+	char file[PATH_MAX], dev[ATTACH_PATH_MAX];
+
+	make_device("disk", DISK_SIZE, file, dev);
+	output("tr '\\0' x </dev/zero | dd of=%s bs=1M iflag=fullblock count=%d status=none", dev,
+	       DISK_SIZE >> 20);
+	assert_int_equal(attach_mkswap(dev, "new"), 0);
+	assert_string_equal(output("head -c 4M %s | tail -c +4097 | tr -d '\\0' | wc -c", dev),
+			    "0");
+	assert_string_equal(output("tail -c 4M %s | tr -d '\\0' | wc -c", dev), "0");
+	detach(dev, file);
+}
+
+/* What the server says is there is nothing to go by. */
+static void test_mkswap_looks_at_nothing(void **state)
+{
+	char dir[PATH_MAX], file[PATH_MAX], dev[ATTACH_PATH_MAX];
+	pid_t pid;
+
+	stubborn = true;
+	pid = start_server(in_scratch("fuse", dir));
+	stubborn = false;
+	assert_int_equal(attach_loop(in_scratch("fuse/disk", file), 4096, dev), 0);
+	assert_non_null(strstr(output("wipefs -nO TYPE --noheadings %s", dev), "iso9660"));
+	assert_int_equal(attach_mkswap(dev, "new"), 0);
+	assert_non_null(strstr(output("wipefs -nO TYPE --noheadings %s", dev), "swap"));
+	detach(dev, file);
+	kill_server(pid);
+	output("umount %s", dir);
+	assert_int_equal(rmdir(dir), 0);
 }
 
 static void test_mkswap_refuses(void **state)
@@ -703,6 +744,8 @@ static int run(void)
 		TEST(test_unloop_needs_no_living_server),
 		TEST(test_mkswap_is_mkswaps),
 		TEST(test_mkswap_wipes_old_signatures),
+		TEST(test_mkswap_wipes_both_ends),
+		TEST(test_mkswap_looks_at_nothing),
 		TEST(test_mkswap_refuses),
 		TEST(test_swapon_looks_as_expected),
 		TEST(test_used_and_swapoff_brings_back),

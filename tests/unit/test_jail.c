@@ -341,6 +341,9 @@ ACTION(try_tgkill, syscall(SYS_tgkill, getpid(), gettid(), SIGWINCH))
 ACTION(try_mmap_exec,
        mapped(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)))
 ACTION(try_mmap_file, mapped(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)))
+ACTION(try_mmap_shared,
+       mapped(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)))
+ACTION(try_fallocate, fallocate(memory, FALLOC_FL_KEEP_SIZE, 0, 4096))
 ACTION(try_mprotect_exec, mprotect(page, sizeof(page), PROT_READ | PROT_WRITE | PROT_EXEC))
 ACTION(try_setresuid_root, syscall(SYS_setresuid, 0, 0, 0))
 ACTION(try_setresuid, syscall(SYS_setresuid, -1, -1, -1))
@@ -357,6 +360,7 @@ static void test_all_else_is_refused(void **state)
 		try_tgkill,	   try_mmap_exec,      try_mmap_file,
 		try_mprotect_exec, try_setresuid_root, try_setresuid,
 		try_ioctl,	   try_prctl,	       try_sendmsg,
+		try_mmap_shared,   try_fallocate,
 	};
 	struct server s;
 
@@ -365,6 +369,29 @@ static void test_all_else_is_refused(void **state)
 		for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 			expect(&s, thread, actions[i], -1, EPERM);
 	}
+	end_server(&s);
+}
+
+#define MUCH ((size_t)64 << 20)
+
+ACTION(map_little, mapped(mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)))
+ACTION(map_much, mapped(mmap(NULL, MUCH, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)))
+ACTION(map_much_of_file, mapped(mmap(NULL, MUCH, PROT_READ, MAP_SHARED, memory, 0)))
+ACTION(grow_heap, syscall(SYS_brk, (char *)sbrk(0) + MUCH) < (long)((char *)sbrk(0) + MUCH))
+
+/* Not even with mappings that can only be read: their page tables are memory, too. */
+static void test_address_space_ends(void **state)
+{
+	struct server s;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip();
+#endif
+	start_jailed(&s);
+	expect(&s, MAIN, map_little, 0, 0);
+	expect(&s, OTHER, map_much, -1, ENOMEM);
+	expect(&s, OTHER, map_much_of_file, -1, ENOMEM);
+	expect(&s, MAIN, grow_heap, 1, 0);
 	end_server(&s);
 }
 
@@ -500,6 +527,8 @@ static long punch(void)
 	return err;
 }
 
+ACTION(punch_by_call, fallocate(memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, FILE_SIZE))
+
 ACTION(interrupt_ring_thread, pthread_kill(threads[RING], JAIL_SIGNAL))
 
 static void test_serving_works(void **state)
@@ -530,6 +559,7 @@ static void test_ring_works(void **state)
 	assert_int_equal(fstat(memory, &st), 0);
 	assert_int_equal(st.st_blocks, 0);
 	assert_true(expect_all_powerless(s.pid) > THREADS);
+	expect(&s, OTHER, punch_by_call, 0, 0);
 	end_server(&s);
 }
 
@@ -720,6 +750,7 @@ int main(void)
 		TEST(test_user_is_not_root),
 		TEST(test_every_thread_is_powerless),
 		TEST(test_all_else_is_refused),
+		TEST(test_address_space_ends),
 		TEST(test_root_is_empty),
 		TEST(test_there_is_no_network),
 		TEST(test_serving_works),

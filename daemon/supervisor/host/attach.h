@@ -63,8 +63,8 @@ int attach_link(const char *name, const char *dev);
 /* Remove that link, and the directory if it was the last. 0 if there is none. */
 int attach_unlink(const char *name);
 
-/* Write a swap header (version 1, page size 4096, a random UUID, label) over whatever signatures
- * dev carries, as mkswap does. label is cut to 15 bytes. -EBUSY if dev is mounted or in use as
+/* Write a swap header (version 1, page size 4096, a random UUID, label) as mkswap does, and zeroes
+ * over whatever signatures dev carries, without looking at them. label is cut to 15 bytes. -EBUSY if dev is mounted or in use as
  * swap, -EINVAL if it is smaller than mkswap's least (10 pages). */
 int attach_mkswap(const char *dev, const char *label);
 

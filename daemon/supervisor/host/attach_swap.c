@@ -4,13 +4,13 @@
  */
 #include "supervisor/host/attach.h"
 
-#include <blkid/blkid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/param.h>
 #include <sys/swap.h>
 #include <unistd.h>
 #include <uuid/uuid.h>
@@ -32,27 +32,26 @@ struct swap_header {
 };
 _Static_assert(sizeof(struct swap_header) == SWAP_PAGE, "the magic ends the page");
 
-/* An old superblock or partition table elsewhere on the device would make blkid call it ambiguous,
- * or worse. */
-static int wipe_signatures(int fd)
-{
-	blkid_probe probe = blkid_new_probe();
-	int err;
+/* Signatures stand near the beginning or the end of a device: the one farthest from either that
+ * blkid(8) looks for is VMFS's, at 2 MiB. */
+#define WIPE (UINT64_C(4) << 20)
 
-	if (!probe)
-		return -ENOMEM;
-	err = blkid_probe_set_device(probe, fd, 0, 0);
-	blkid_probe_enable_superblocks(probe, 1);
-	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_MAGIC | BLKID_SUBLKS_BADCSUM);
-	blkid_probe_enable_partitions(probe, 1);
-	blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC | BLKID_PARTS_FORCE_GPT);
-	while (!err) {
-		err = blkid_do_probe(probe);
-		if (!err)
-			err = blkid_do_wipe(probe, 0);
-	}
-	blkid_free_probe(probe);
-	return err == 1 ? 0 : -EIO; /* 1: nothing (more) was found; blkid keeps no errno */
+static int write_zeroes(int fd, uint64_t from, uint64_t to)
+{
+	const uint64_t range[2] = {from, to - from};
+
+	return from < to && ioctl(fd, BLKZEROOUT, range) ? -errno : 0;
+}
+
+/* An old superblock or partition table would make blkid call the area ambiguous, or worse. What
+ * there is isn't read to find them: the bytes come from a server, which an attacker may have taken
+ * over, and this process is root. */
+static int wipe_signatures(int fd, uint64_t size)
+{
+	uint64_t head = MIN(WIPE, size);
+	int err = write_zeroes(fd, 0, head);
+
+	return err ? err : write_zeroes(fd, MAX(head, size - head), size);
 }
 
 static int write_header(int fd, uint64_t pages, const char *label)
@@ -82,7 +81,7 @@ int attach_mkswap(const char *dev, const char *label)
 	else if (size / SWAP_PAGE < SWAP_MIN_PAGES)
 		err = -EINVAL;
 	if (!err)
-		err = wipe_signatures(fd);
+		err = wipe_signatures(fd, size);
 	if (!err)
 		err = write_header(fd, size / SWAP_PAGE, label);
 	close(fd);

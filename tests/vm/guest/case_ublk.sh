@@ -126,6 +126,27 @@ await [ "$(metric swap0 server_restarts_total)" = 1 ]
 check_memory "$supervisor"
 stop swap0 "$supervisor"
 
+# ---- nor can it have all the memory that there is ----
+
+# attempt WHAT MESSAGE
+attempt() {
+    if (echo "$1" >/run/uzram/swap0/attempt) 2>/run/attempt; then
+        fail "$1 succeeded"
+    fi
+    grep -q "$2" /run/attempt || fail "$1: $(cat /run/attempt)"
+}
+arena_mib() { stat -Lc %b "/proc/$supervisor/fd"/* | sort -n | tail -n 1 | awk '{ print int($1 / 2048) }'; }
+
+start uzramd_hooks swap0 'memory.limit = "64M"'
+attempt memory 'Cannot allocate memory'
+attempt shared-memory 'not permitted'
+attempt arena 'Bad address'
+[ "$(arena_mib)" -lt 200 ] || fail "with a limit of 64 MiB the arena has $(arena_mib) MiB"
+attempt ring 'denied'
+kill_server "$supervisor"
+await [ "$(metric swap0 server_restarts_total)" = 1 ]
+stop swap0 "$supervisor"
+
 # ---- a driver that does not answer ----
 
 UZ_UBLK_SILENT=1 start uzramd_hooks swap0
