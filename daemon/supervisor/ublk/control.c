@@ -256,9 +256,11 @@ static bool has_mark(struct ublk_control *c, int id, uint64_t mark)
 	return get_info(c, id) == 0 && data.info.ublksrv_flags == mark;
 }
 
-bool ublk_control_is_stopped(struct ublk_control *c, int id)
+int ublk_control_state(struct ublk_control *c, int id)
 {
-	return get_info(c, id) == 0 && data.info.state == UBLK_S_DEV_DEAD;
+	int err = get_info(c, id);
+
+	return err ? err : data.info.state;
 }
 
 int ublk_control_find(struct ublk_control *c, uint64_t mark)

@@ -40,9 +40,9 @@ int ublk_control_add(struct ublk_control *c, uint64_t size, unsigned block_size,
 /* The id of a device that has that mark; -ENOENT: there is none. */
 int ublk_control_find(struct ublk_control *c, uint64_t mark);
 
-/* Whether a device has not been started, or has been stopped: there is no block device. False also
- * if that can't be told. */
-bool ublk_control_is_stopped(struct ublk_control *c, int id);
+/* UBLK_S_DEV_DEAD: it has not been started, or has been stopped, and there is no block device;
+ * UBLK_S_DEV_LIVE; UBLK_S_DEV_QUIESCED: its server has ended. Or -errno. */
+int ublk_control_state(struct ublk_control *c, int id);
 
 /* Make the block device. The server has fetched requests. pid, here and below: the process that has
  * opened /dev/ublkcN. (Before Linux 6.16 the kernel only shows it.) */

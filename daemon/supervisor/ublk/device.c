@@ -29,6 +29,13 @@
  * taken down meanwhile. */
 #define RETRY_MS 1
 
+/* When a server has ended the kernel (6.12: ublk_quiesce_work_fn()) says that the device is
+ * quiescent, and only then cancels the server's commands, holding no lock. A recovery that begins
+ * meanwhile has it cancel those of the next server, which then gets no requests; or has it look at
+ * some that are gone, and the machine is. Nothing says when that is over. It is a loop over the
+ * tags. */
+#define SETTLE_NS (50 * UINT64_C(1000000))
+
 #define COMPLAIN_NS (5 * SEC)
 
 #define ADOPT_TRIES 10 /* a second apart, where there is no memory for the ring */
@@ -205,10 +212,22 @@ void ublk_device_delete(struct ublk_device *u)
 
 void ublk_device_lost(struct ublk_device *u)
 {
-	if (u->phase == UBLK_GIVEN)
+	u->settled_ns = 0;
+	if (u->phase == UBLK_GIVEN) {
 		u->phase = UBLK_LOST;
-	else if (u->phase == UBLK_HANDED)
+	} else if (u->phase == UBLK_HANDED) {
 		u->phase = UBLK_RECOVERING;
+		u->settled_ns = now_ns() + SETTLE_NS;
+	}
+}
+
+/* Whether the kernel is done with the commands of a server that has ended. */
+static bool is_settled(struct ublk_device *u)
+{
+	if (u->phase == UBLK_LOST && !u->settled_ns &&
+	    ublk_control_state(&u->control, u->state->ublk) != UBLK_S_DEV_LIVE)
+		u->settled_ns = now_ns() + SETTLE_NS;
+	return u->settled_ns && now_ns() >= u->settled_ns;
 }
 
 static int open_char_device(int id)
@@ -268,7 +287,7 @@ static int start_recovery(struct ublk_device *u)
 
 	/* The child that stopped the block device may have been killed before it wrote that down.
 	 */
-	if (err == -EBUSY && ublk_control_is_stopped(&u->control, u->state->ublk))
+	if (err == -EBUSY && ublk_control_state(&u->control, u->state->ublk) == UBLK_S_DEV_DEAD)
 		return renew_device(u);
 	if (err && err != -EINVAL) /* which says that it waits already */
 		return err;
@@ -299,6 +318,9 @@ static int give(struct ublk_device *u, int socket)
 {
 	int err = 0;
 
+	if ((u->phase == UBLK_LOST || u->phase == UBLK_RECOVERING) && u->state->block_device[0] &&
+	    !is_settled(u))
+		return -EBUSY;
 	if (u->phase == UBLK_LOST)
 		err = u->state->block_device[0] ? start_recovery(u) : renew_device(u);
 	return err ? err : hand_over(u, socket);

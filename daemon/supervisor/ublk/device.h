@@ -48,6 +48,9 @@ struct ublk_device {
 	struct ublk_control control;
 	struct state *state;
 	enum ublk_phase phase;
+	/* From when on the next server may have the device; 0: the kernel has not yet noticed that
+	 * the last one has ended. */
+	uint64_t settled_ns;
 	/* When to complain that the kernel is not yet done with the last server; 0: it is. */
 	uint64_t complain_ns;
 };
