@@ -2,7 +2,6 @@
 #include "supervisor/respawn.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -566,21 +565,24 @@ bool respawn_struggles(const struct respawn *r)
 	return r->futile >= FUTILE_MAX && atomic_load(&r->status->answerers) == r->answerers;
 }
 
-static bool has_ended(const struct server_process *p)
+/* Whether it waits for its turn. One that is about to die holds no lock any more, though it may yet
+ * take a while to end. */
+static bool is_waiting(const struct respawn *r, pid_t pid)
 {
-	struct pollfd fd = {p->pidfd, POLLIN, 0};
+	int fd = r->state->status_fd;
 
-	return poll(&fd, 1, 0) > 0;
+	return pid && (shared_lock_owner(fd, LOCK_STAND_BY) == pid ||
+		       shared_lock_owner(fd, LOCK_NEXT) == pid);
 }
 
-/* Which of two that live goes on is decided by the servers themselves: it may have been another one
- * than promote() expected, if they changed places just then. */
+/* The servers themselves decide who of them goes on: it may have been another one than promote()
+ * expected, if they changed places just then. */
 static void follow_queue(struct respawn *r)
 {
 	struct server_process expected = r->server;
 	int i = spare_of(r, shared_lock_owner(r->state->status_fd, LOCK_SERVING));
 
-	if (i < 0 || !expected.pid || has_ended(&expected))
+	if (i < 0 || !is_waiting(r, expected.pid))
 		return;
 	r->server = r->spares[i];
 	r->server.started_ns = expected.started_ns;

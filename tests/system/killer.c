@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,21 +57,42 @@ static void *read_on(void *arg)
 	return NULL;
 }
 
-/* The supervisor's only lasting child; the ones that live shortly come after it. 0: none. */
-static pid_t server_of(pid_t supervisor)
+static bool is_child_of(pid_t pid, pid_t parent)
 {
 	char path[64];
-	pid_t pid = 0;
+	pid_t found = 0;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", supervisor, supervisor);
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	f = fopen(path, "re");
 	if (!f)
-		return 0;
-	if (fscanf(f, "%d", &pid) != 1)
-		pid = 0;
+		return false;
+	if (fscanf(f, "%*d (%*[^)]) %*c %d", &found) != 1)
+		found = 0;
 	fclose(f);
-	return pid;
+	return found == parent;
+}
+
+/* The child of the supervisor's that holds the first of the locks that servers wait for. 0: none.
+ */
+static pid_t server_of(pid_t supervisor)
+{
+	char line[256];
+	pid_t pid, server = 0;
+	FILE *f = fopen("/proc/locks", "re");
+
+	if (!f)
+		return 0;
+	while (!server && fgets(line, sizeof(line), f)) {
+		unsigned long long from, to;
+
+		if (sscanf(line, "%*d: POSIX ADVISORY WRITE %d %*s %llu %llu", &pid, &from, &to) ==
+			    3 &&
+		    from == 0 && to == 0 && is_child_of(pid, supervisor))
+			server = pid;
+	}
+	fclose(f);
+	return server;
 }
 
 static void kill_server(pid_t supervisor)

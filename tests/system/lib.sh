@@ -140,11 +140,11 @@ stand_by() {
     ((waiting == 2))
 }
 
-# The one that serves: it is the oldest that lives.
+# The one that serves: it holds the first of the locks that they wait for.
 server_pid() {
     local pid
     for pid in $(server_pids "$1"); do
-        ended "$pid" || { echo "$pid"; return; }
+        ! grep -q "^[0-9]*: POSIX  ADVISORY  WRITE $pid [0-9a-f:]* 0 0$" /proc/locks || { echo "$pid"; return; }
     done
 }
 

@@ -37,7 +37,7 @@ grep -q "^$swap " /proc/swaps || fail "the first daemon's swap is gone"
 # ---- a working directory in the mount, an open control file: nobody's but the device's users hold a stop up ----
 
 mkfifo "$T/leave"
-(cd "$dir" && exec setpriv --reuid=65534 --clear-groups cat "$T/leave") >"$T/left" &
+(cd "$dir" && exec setpriv --reuid=65534 --clear-groups cat <"$T/leave") >"$T/left" &
 visitor=$!
 exec {leave}>"$T/leave" {open}<"$dir/mm_stat"
 stop_daemon "$DEV"

@@ -13,6 +13,12 @@ fail() { say "FAIL: $*"; exit 1; }
 
 # Children of $1.
 children() { cat "/proc/$1/task/$1/children"; }
+# The one that serves: it holds the first of the locks that they wait for.
+server() {
+    for pid in $(children "$1"); do
+        if grep -q "^[0-9]*: POSIX  ADVISORY  WRITE $pid [0-9a-f:]* 0 0$" /proc/locks; then echo "$pid"; fi
+    done
+}
 in_use() { device=$(readlink /dev/uzram/swap0) && grep -q "^$device " /proc/swaps; }
 metric() { sed -n "s/^uzram_$1{[^}]*} //p" /run/uzram/swap0/metrics; }
 vmstat() { sed -n "s/^$1 //p" /proc/vmstat; }
@@ -77,7 +83,7 @@ kill_during() {
     needed=$([ -z "$CRASH" ] && echo 1 || echo 2)
     while kill -0 "$1" 2>/dev/null; do
         sleep 1
-        server=$(children $supervisor | cut -d' ' -f1) # the oldest serves, the others stand by
+        server=$(server $supervisor)
         # There may be none yet, or still the one that is dead.
         if [ -n "$server" ] && [ "$server" != "$killed" ] && stand_by "$needed"; then
             kill -KILL "$server"

@@ -69,7 +69,13 @@ check_memory() {
     done
 }
 
-kill_server() { kill -KILL "$(children "$1" | cut -d' ' -f1)" 2>/dev/null || true; }
+# The one that serves: it holds the first of the locks that they wait for.
+server() {
+    for pid in $(children "$1"); do
+        if grep -q "^[0-9]*: POSIX  ADVISORY  WRITE $pid [0-9a-f:]* 0 0$" /proc/locks; then echo "$pid"; fi
+    done
+}
+kill_server() { kill -KILL "$(server "$1")" 2>/dev/null || true; }
 
 # ---- what the devices are like: two at once, one with small blocks and the commands of Linux 6.3 ----
 

@@ -13,7 +13,7 @@
 failed() { [[ $(property "$1" ActiveState) == failed ]]; }
 
 hog_swapped_out 80
-kill -KILL "$(servers | cut -d ' ' -f 1)"
+kill -KILL "$(server)"
 wait_for 120 failed "$UNIT" || fail "the unit has not failed"
 said 'fails from now on' || fail "it doesn't say so"
 pkill --exact sleep

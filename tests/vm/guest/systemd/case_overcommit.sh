@@ -22,7 +22,7 @@ complete() {
         [[ ${first:=$threads} == "$threads" ]] || return 1
     done
 }
-replaced() { [[ $(servers | cut -d ' ' -f 1) != "$killed" ]] && complete; }
+replaced() { [[ $(server) != "$killed" ]] && complete; }
 
 systemctl stop "$UNIT"
 sysctl -q vm.overcommit_memory=2 vm.overcommit_ratio=100
@@ -43,7 +43,7 @@ say "$(stored_mib) MiB stored, $used MiB used: $committed MiB committed, of a li
 ((committed < HOG + used + servers * 4 + 16)) || fail "what is stored counts more than once"
 
 if outlives_server; then
-    killed=$(servers | cut -d ' ' -f 1)
+    killed=$(server)
     kill -KILL "$killed"
     wait_for 60 replaced || fail "no other server stands by"
 fi

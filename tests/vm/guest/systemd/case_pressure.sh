@@ -20,7 +20,7 @@ while kill -0 $hog 2>/dev/null; do
     stored=$(stored_mib)
     most=$((stored > most ? stored : most))
     if outlives_server; then
-        kill -KILL "$(servers | cut -d ' ' -f 1)" && kills=$((kills + 1))
+        kill -KILL "$(server)" && kills=$((kills + 1))
         sleep 2
     fi
     systemctl reload "$UNIT" || fail "reload"

@@ -32,7 +32,15 @@ device() { readlink --canonicalize-existing /dev/uzram/swap0; }
 in_use() { grep -q "^$(device) " /proc/swaps; }
 supervisor() { property "$UNIT" MainPID; }
 
-# Those that serve and stand by, the one that serves first.
+# The one that serves: it holds the first of the locks that they wait for.
+server() {
+    local pid
+    for pid in $(servers); do
+        ! grep -q "^[0-9]*: POSIX  ADVISORY  WRITE $pid [0-9a-f:]* 0 0$" /proc/locks || { echo "$pid"; return; }
+    done
+}
+
+# Those that serve and stand by.
 servers() {
     local supervisor
     supervisor=$(supervisor)
