@@ -25,11 +25,11 @@ static int refused(const char *what, int err)
 	return err;
 }
 
-/* The sets that a change of user leaves as they are, while we are one thread: inheritable, and with
- * it ambient; bounding. The others go with the user, unless a bit says that they stay. -1 with
- * errno set on failure.
+/* Drop the capability sets that a change of user leaves as they are: inheritable, and with it
+ * ambient; bounding. The others go with the user, unless a securebit says that they stay. While the
+ * process is one thread. -1 with errno set on failure.
  *
- * Not by libcap-ng, which reads /proc for this. */
+ * libcap-ng would read /proc for this. */
 static int drop_inheritable(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -104,7 +104,7 @@ int jail_close(const struct jail *j)
 		return refused("parent-death signal", -errno);
 	if (limit_size() < 0)
 		return refused("size", -errno);
-	/* By way of libc, which has every thread do it. */
+	/* libc's functions, since they have every thread do it. */
 	if (setgroups(0, NULL) < 0 || setresgid(j->gid, j->gid, j->gid) < 0 ||
 	    setresuid(j->uid, j->uid, j->uid) < 0)
 		return refused("user", -errno);

@@ -6,17 +6,17 @@
 #include "shared/latency_request.h"
 #include "shared/shared.h"
 
-/* One page after the other comes every 50 us or so where CPUs sleep lightly, and must be noticed
- * where each of the four wake-ups takes 100. At a distance of more than that there is little to
- * win. */
+/* Reads one after the other come every 50 us or so where CPUs sleep lightly, and must be noticed
+ * where each of their four wake-ups takes 100 us. Where they come at greater distances there is
+ * little to win. */
 #define SOON_NS UINT64_C(500000)
 
-/* So many such reads in a row. Fewer, and reads that come now and then, a thousand a second, would
- * take the hold by chance again and again; more, and short rows would be over. */
+/* So many such reads in a row take the hold. With fewer, reads that come now and then, a thousand a
+ * second, would take it by chance again and again; with more, short rows would be over before. */
 #define ROW 3
 
-/* Between the rows of somebody who thinks between them; the price of each row is that CPUs poll for
- * so long. */
+/* The hold lasts so long after the last such read, so that it bridges the pauses of a process that
+ * computes between its reads. The price of each row is that CPUs poll for so long. */
 #define IDLE_NS UINT64_C(2000000)
 
 static void take(struct latency *l)
@@ -25,7 +25,7 @@ static void take(struct latency *l)
 	atomic_fetch_add_explicit(&l->holds, 1, memory_order_relaxed);
 }
 
-/* Until there was no read that counts for IDLE_NS. */
+/* Return when no read that counts has come for IDLE_NS. */
 static void await_idle(struct latency *l)
 {
 	for (;;) {
@@ -57,7 +57,8 @@ static void *latency_main(void *arg)
 		latency_request(l->fd, LATENCY_DROP);
 		atomic_fetch_add_explicit(&l->held_ns, now_ns() - since, memory_order_relaxed);
 		atomic_store_explicit(&l->row, 0, memory_order_relaxed);
-		/* Pairs with the exchange in latency_end(): the next write comes after ours. */
+		/* Pairs with the exchange in latency_end(): the next holder writes to the device
+		 * after this thread has. */
 		atomic_store_explicit(&l->held, false, memory_order_release);
 	}
 }
@@ -76,7 +77,7 @@ void latency_start(struct latency *l)
 	if (l->hold == LATENCY_HOLD_ALWAYS)
 		take(l);
 	else if (l->hold == LATENCY_HOLD_AUTO)
-		latency_request(l->fd, LATENCY_DROP); /* the last server may have died with it */
+		latency_request(l->fd, LATENCY_DROP); /* the last server may have died holding it */
 }
 
 bool latency_begin(struct latency *l)

@@ -48,7 +48,8 @@ struct latency {
 	_Atomic uint64_t held_ns; /* how long it was held, those that are over */
 };
 
-/* Make the thread, if hold is "auto". fd: of latency_open(). Nothing is held yet, nor dropped. */
+/* Make the thread, if hold is "auto". fd: /dev/cpu_dma_latency, or -1. Nothing is held yet, nor
+ * dropped. */
 int latency_init(struct latency *l, int fd, enum latency_hold hold);
 
 /* This server serves from now on: before it takes requests. */

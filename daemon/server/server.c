@@ -31,13 +31,15 @@
 #define ORPHAN_SECONDS	  60 /* between two complaints */
 #define FRONTS_MAX	  2
 
-/* Of the kernel, when the supervisor dies. */
+/* The kernel sends it when the supervisor dies (PR_SET_PDEATHSIG). */
 #define SIGNAL_ORPHAN SIGUSR1
 
 struct server {
 	const struct server_config *sc;
 	const struct state *state; /* read-only */
-	int status_fd; /* ours: the next supervisor's numbers in the state are other ones */
+	/* A copy: a later supervisor, whose descriptors have other numbers, writes those into the
+	 * state. */
+	int status_fd;
 	struct uz_store *store;
 	struct latency latency;
 	struct front_context context;
@@ -48,7 +50,7 @@ struct server {
 
 /* --- start --- */
 
-static int fail(const char *what, int err)
+static int server_failed(const char *what, int err)
 {
 	char why[EXPLAIN_MAX];
 
@@ -56,7 +58,7 @@ static int fail(const char *what, int err)
 	return err;
 }
 
-/* Nothing of the supervisor's stays within reach but what serving takes. */
+/* Close all of the supervisor's descriptors but those that serving takes. */
 static int keep_descriptors(struct server *s)
 {
 	const struct state *state = s->sc->state;
@@ -64,7 +66,7 @@ static int keep_descriptors(struct server *s)
 		{
 			STDIN_FILENO,	    STDOUT_FILENO,     STDERR_FILENO,
 			state->state_ro_fd, state->status_fd,  state->arena_fd,
-			state->lock_fd, /* the name is taken while anybody serves it */
+			state->lock_fd, /* the name is taken while a server lives */
 			s->sc->socket,	    s->sc->jail->root, s->sc->jail->network,
 			s->sc->latency,
 		};
@@ -94,7 +96,7 @@ static int prepare_store(struct server *s)
 		.level = c->level,
 		.mem_limit = c->mem_limit,
 		.reserve = c->reserve,
-		.populators = c->workers > 1, /* the others serve on */
+		.populators = c->workers > 1, /* other workers serve on meanwhile */
 		.compact = true,
 		.deferred = c->deferred,
 		.defer_spares = c->deferred_pool,
@@ -114,7 +116,7 @@ static int prepare_store(struct server *s)
 	return err;
 }
 
-/* To be itself, and nobody else. */
+/* Give up what is the supervisor's: descriptors, the state that can be written, and the world. */
 static int isolate(struct server *s)
 {
 	int err = keep_descriptors(s);
@@ -123,7 +125,7 @@ static int isolate(struct server *s)
 	if (!err)
 		err = map_state(s);
 	if (err)
-		return fail("can't keep to the server's descriptors", err);
+		return server_failed("can't keep to the server's descriptors", err);
 	return jail_enter(s->sc->jail); /* it says why */
 }
 
@@ -135,8 +137,8 @@ static int add_front(struct server *s, const struct front_ops *ops)
 	return err;
 }
 
-/* All memory, all threads; and then no privileges. */
-static int prepare(struct server *s)
+/* Get all memory and all threads, while there are privileges; then give these up. */
+static int prepare_server(struct server *s)
 {
 	int err;
 
@@ -144,11 +146,11 @@ static int prepare(struct server *s)
 	process_small_stacks();
 	err = process_lock_memory();
 	if (err)
-		return fail("can't lock memory (it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity)",
-			    err);
+		return server_failed(
+			"can't lock memory (it takes CAP_IPC_LOCK or LimitMEMLOCK=infinity)", err);
 	err = prepare_store(s);
 	if (err)
-		return fail("can't open the store", err);
+		return server_failed("can't open the store", err);
 	s->context = (struct front_context){
 		.state = s->state,
 		.status = s->sc->status,
@@ -161,13 +163,13 @@ static int prepare(struct server *s)
 	if (!err)
 		err = control_new(s->sc->config, s->store, s->state, s->sc->status, s->sc->socket,
 				  &s->latency, &s->context.control);
-	/* ublk first: until it has its device, nothing else comes over the socket. */
+	/* ublk first: the supervisor sends nothing else over the socket before the device. */
 	if (!err && s->state->ublk >= 0)
 		err = add_front(s, &front_ublk_ops);
 	if (!err)
 		err = add_front(s, &front_fuse_ops);
 	if (err)
-		return fail("can't serve", err);
+		return server_failed("can't serve", err);
 	return jail_close(s->sc->jail); /* it says why */
 }
 
@@ -177,7 +179,7 @@ static void on_alarm(int signal)
 {
 }
 
-/* Every second a signal interrupts the wait, for the store to be kept warm. */
+/* Have a signal interrupt the wait every second, so that the store can be kept warm. */
 static void set_alarm(void)
 {
 	const struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART */
@@ -196,15 +198,15 @@ static void allow_alarm(bool allow)
 	pthread_sigmask(allow ? SIG_UNBLOCK : SIG_BLOCK, &alarm, NULL);
 }
 
-static void tell(struct server *s, enum request request)
+static void tell_supervisor(struct server *s, enum request request)
 {
-	/* If nobody is there to hear it, it is all the more important to go on. */
+	/* A supervisor that is dead does not hear it, and then serving matters all the more. */
 	send(s->sc->socket, &request, sizeof(request), MSG_NOSIGNAL);
 }
 
-/* Wait behind the stand-by that is first, having made the store warm once: that takes memory, of
- * which there may be none, and whoever waits for it can't go on when the server ends. The first one
- * can. */
+/* Wait behind the stand-by that is first, having made the store warm once. That takes memory, of
+ * which there may be none, and a stand-by that waits for some can't go on when the server ends. The
+ * first one can. */
 static int wait_as_second(struct server *s)
 {
 	bool warm = false;
@@ -257,9 +259,9 @@ static int wait_for_place(struct server *s)
 	return err;
 }
 
-/* Go through the queue for serving. Each lock is had before the one behind it is let go, so that a
- * server that stands by holds one, but for a moment when it steps back: a supervisor that looks
- * from the end of the queue to its head, twice, finds all of them. */
+/* Go through the queue for serving. This takes each lock before it lets the one behind it go, so
+ * that a server that stands by holds one, but for a moment when it steps back: a supervisor that
+ * looks from the end of the queue to its head, twice, finds all servers. */
 static int queue(struct server *s)
 {
 	int fd = s->status_fd, err;
@@ -268,7 +270,7 @@ static int queue(struct server *s)
 	err = wait_for_place(s);
 	if (err)
 		return err;
-	tell(s, REQUEST_STANDS_BY);
+	tell_supervisor(s, REQUEST_STANDS_BY);
 	for (;;) {
 		err = wait_as_second(s);
 		if (!err)
@@ -286,8 +288,8 @@ static int queue(struct server *s)
 	return err;
 }
 
-/* Return when this process is the one to serve: as soon as the kernel has done with the last one,
- * without any other process's help. */
+/* Return when it is this process's turn to serve: as soon as the kernel has taken down the last
+ * server, without any other process's help. */
 static int stand_by(struct server *s)
 {
 	int err;
@@ -295,7 +297,7 @@ static int stand_by(struct server *s)
 	allow_alarm(true);
 	err = queue(s);
 	allow_alarm(false);
-	return err ? fail("can't stand by", err) : 0;
+	return err ? server_failed("can't stand by", err) : 0;
 }
 
 static int connect_fronts(struct server *s)
@@ -309,8 +311,8 @@ static int connect_fronts(struct server *s)
 	return err;
 }
 
-/* Take over, if there was another one; with next to no memory. */
-static int start(struct server *s)
+/* Begin to serve; where there was another server, take over from it, with next to no memory. */
+static int start_serving(struct server *s)
 {
 	int err;
 
@@ -318,16 +320,16 @@ static int start(struct server *s)
 	atomic_store(&s->sc->status->serving_ns, 0);
 	err = connect_fronts(s);
 	if (err)
-		return fail("can't serve", err);
+		return server_failed("can't serve", err);
 	err = uz_store_start(s->store, !s->state->served);
 	if (err)
-		return fail("can't open the store", err);
+		return server_failed("can't open the store", err);
 	latency_start(&s->latency);
 	for (unsigned i = 0; i < s->nfronts && !err; i++)
 		err = s->fronts[i]->ops->start(s->fronts[i]);
 	if (err)
-		return fail("can't serve", err);
-	tell(s, REQUEST_READY);
+		return server_failed("can't serve", err);
+	tell_supervisor(s, REQUEST_READY);
 	return 0;
 }
 
@@ -341,7 +343,7 @@ static bool has_lost_requests(struct server *s)
 
 /* --- serving --- */
 
-static void show(struct server *s)
+static void show_status(struct server *s)
 {
 	struct status *status = s->sc->status;
 	struct uz_store_stat st;
@@ -354,17 +356,17 @@ static void show(struct server *s)
 	shortage_watch(&s->shortage, s->state->name, &st);
 }
 
-static void complain(const struct server *s, unsigned seconds)
+static void complain_orphaned(const struct server *s, unsigned seconds)
 {
 	if (seconds % ORPHAN_SECONDS == 0)
-		log_error("the supervisor of %s has died: serving on, but nobody would replace "
+		log_error("the supervisor of %s has died: serving on, but nothing would replace "
 			  "this process (%d); see uzramd(8), \"If the supervisor dies\"",
 			  s->state->name, (int)getpid());
 }
 
-/* Whether every thread goes on, but for workers that the kernel makes wait for memory: they have
- * not hung, and another server could not have that memory either. */
-static bool moves(struct server *s)
+/* Whether all threads move on. Workers that the kernel makes wait for memory don't count as stuck:
+ * another server could not have that memory either. */
+static bool is_moving(struct server *s)
 {
 	unsigned waiting = uz_store_populating(s->store), stuck = 0;
 
@@ -373,7 +375,7 @@ static bool moves(struct server *s)
 	return stuck <= waiting;
 }
 
-static bool ended(struct server *s)
+static bool has_nothing_to_serve(struct server *s)
 {
 	for (unsigned i = 0; i < s->nfronts; i++) {
 		if (!s->fronts[i]->ops->ended(s->fronts[i]))
@@ -405,13 +407,13 @@ static void beat(struct server *s)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGNAL_ORPHAN);
 	do {
-		if (moves(s))
+		if (is_moving(s))
 			atomic_store(&s->sc->status->heartbeat_ns, now_ns());
-		show(s);
+		show_status(s);
 		if (getppid() != s->state->supervisor)
-			complain(s, orphaned++);
+			complain_orphaned(s, orphaned++);
 		signal = sigtimedwait(&signals, &info, &interval);
-	} while (!is_told_to_end(s, signal, &info) && !ended(s));
+	} while (!is_told_to_end(s, signal, &info) && !has_nothing_to_serve(s));
 }
 
 int server_main(const struct server_config *sc)
@@ -422,20 +424,20 @@ int server_main(const struct server_config *sc)
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL); /* inherited by every thread */
 	process_unhurry();
-	/* Not the first, lest there be none. */
+	/* Never arm the first server: nothing could replace it. */
 	if (sc->state->served && uz_crash_arm())
 		return EXIT_FAILURE;
 	set_alarm();
 	explain_prepare();
-	if (isolate(&s) || prepare(&s) || stand_by(&s))
+	if (isolate(&s) || prepare_server(&s) || stand_by(&s))
 		return EXIT_FAILURE;
 	if (has_lost_requests(&s))
 		return SERVER_EXIT_LOST;
-	if (start(&s))
+	if (start_serving(&s))
 		return EXIT_FAILURE;
 	beat(&s);
-	/* Everything that has been asked is answered: this goes well also where the kernel can't
-	 * ask again. */
+	/* Once the threads have ended all requests that they took are answered: so this goes well
+	 * also where the kernel can't send any again. */
 	for (unsigned i = 0; i < s.nfronts; i++)
 		s.fronts[i]->ops->stop(s.fronts[i]);
 	latency_stop(&s.latency);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The serving process: store, front end, control. It inherits descriptors and memory from the
+ * The serving process: store, front ends, control. It inherits descriptors and memory from the
  * supervisor that forked it, opens nothing, and keeps nothing that matters outside the arena: it
  * may die at any instruction.
+ *
+ * This is the one header of server/ that the supervisor includes: its child becomes a server by
+ * server_main(), and is root until that has called jail_enter() and jail_close().
  *
  * It serves without privileges: as an unprivileged user without capabilities, in an empty root
  * directory, without network, and with no system calls but those that serving takes (jail.h).
@@ -12,8 +15,8 @@
  * memory to give to a new process, and none to gain but by swapping out. With two, a server may
  * die while its successor's successor is still being made.
  *
- * When the supervisor dies it serves on, and says so: the pages of everybody, systemd's own
- * included, are here, and nobody could start another supervisor if nobody served them.
+ * When the supervisor dies the server serves on, and says so: the pages of all processes, systemd's
+ * own included, are here, and no process could start another supervisor if no server served them.
  */
 #ifndef UZD_SERVER_H
 #define UZD_SERVER_H
@@ -28,10 +31,10 @@ struct server_config {
 	struct status *status;
 	const struct jail *jail;
 	int socket;  /* to the supervisor */
-	int latency; /* of latency_open() */
+	int latency; /* /dev/cpu_dma_latency, or -1 */
 };
 
-/* Exit status: the last server has died with requests that nobody can have sent again. */
+/* Exit status: the last server has died with requests that the kernel can't send again. */
 #define SERVER_EXIT_LOST 3
 
 /* Stand by until no other server serves, then serve, until SIGTERM, or until the mount is gone.

@@ -7,9 +7,9 @@
 
 #define QUIET_LOOKS 60 /* without a failure, between two lines on want of memory */
 
-/* Well below the limit: where the kernel goes on swapping, what one page leaves the next one
- * takes. */
-static bool is_over(const struct uz_store_stat *st)
+/* Whether there is room well below the limit. A little room says nothing: where the kernel goes on
+ * swapping, the next page takes what one page leaves. */
+static bool has_room(const struct uz_store_stat *st)
 {
 	return !st->mem_limit || st->mem_used < st->mem_limit - st->mem_limit / 8;
 }
@@ -23,11 +23,11 @@ static void watch_limit(struct shortage *s, const char *device, const struct uz_
 		log_warning("memory.limit of %s, %" PRIu64 " MiB, is reached: writes fail, %" PRIu64
 			    " so far (to swap that is harmless, the pages stay in memory)",
 			    device, st->mem_limit >> 20, st->failed_limit);
-	s->told_limit = failed || (s->told_limit && !is_over(st));
+	s->told_limit = failed || (s->told_limit && !has_room(st));
 }
 
-/* Said when no write has failed since the last look: while the machine has no memory, the line
- * itself might have to wait for some, and the server's heartbeat with it. */
+/* Logs only when no write has failed since the last look: while the machine has no memory, the line
+ * itself might have to wait for some, and with it the server's heartbeat. */
 static void watch_memory(struct shortage *s, const char *device, const struct uz_store_stat *st)
 {
 	bool failed = st->failed_memory != s->failed_memory;

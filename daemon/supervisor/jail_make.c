@@ -18,14 +18,14 @@
 #define USER   "uzram"
 #define NOBODY 65534 /* the kernel's own: what it shows for users it can't map */
 
-static int not_made(const char *what, int err)
+static int no_jail(const char *what, int err)
 {
 	log_error("can't make the server's jail: %s: %s", what, strerror(-err));
 	return err;
 }
 
-/* From the file, not by getpwnam(): name services load libraries and ask servers, and swap comes
- * before either. */
+/* From the file: getpwnam() would load name services' libraries and ask their servers, and swap
+ * comes before either. */
 static void find_user(struct jail *j)
 {
 	FILE *f = fopen("/etc/passwd", "re");
@@ -45,7 +45,7 @@ static void find_user(struct jail *j)
 	fclose(f);
 }
 
-/* A file system that is mounted nowhere. */
+/* The root of an empty file system that is mounted nowhere. */
 static int open_empty_root(void)
 {
 	int fs, root = -1, err;
@@ -69,14 +69,15 @@ static int open_own_network(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* To make a namespace is to enter it. */
+/* A namespace can only be made by entering it. */
 static int open_empty_network(void)
 {
 	int own = open_own_network(), empty;
 
 	if (own < 0)
 		return own;
-	/* Our own first, where we are already: one who may not enter could not come back. */
+	/* First enter the own one, which changes nothing: a process that may not do that could not
+	 * come back. */
 	if (setns(own, CLONE_NEWNET) < 0 || unshare(CLONE_NEWNET) < 0) {
 		empty = -errno;
 	} else {
@@ -88,7 +89,7 @@ static int open_empty_network(void)
 }
 
 /* clang-format off */
-/* What a server calls once it serves, and no more. */
+/* The system calls of a server that serves, and no more. */
 static const int allowed[] = {
 	/* requests and replies; the socket to the supervisor; log lines, if there is room for them */
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(sendto), SCMP_SYS(recvfrom),
@@ -158,7 +159,7 @@ static int add_rules(scmp_filter_ctx ctx)
 	return err;
 }
 
-/* The filter as the kernel takes it, by way of a file: libseccomp 2.5 writes to no memory. */
+/* Get the filter as the kernel takes it. By way of a file: libseccomp 2.5 can't write to memory. */
 static int export_filter(scmp_filter_ctx ctx, struct jail *j)
 {
 	int fd = memfd_create("uzram-filter", MFD_CLOEXEC), err;
@@ -182,8 +183,8 @@ static int export_filter(scmp_filter_ctx ctx, struct jail *j)
 
 static int compile_filter(struct jail *j)
 {
-	/* An error, not a signal: a call that some libc makes and we don't know of must not cost
-	 * the server. No libc makes one of another architecture. */
+	/* An error, not a signal: a call that some libc makes and that is missing here must not
+	 * cost the server. No libc makes a call of another architecture. */
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int err;
 
@@ -206,10 +207,10 @@ int jail_init(struct jail *j)
 	find_user(j);
 	err = compile_filter(j);
 	if (err)
-		return not_made("system call filter", err);
+		return no_jail("system call filter", err);
 	j->root = open_empty_root();
 	if (j->root < 0)
-		return not_made("empty root directory", j->root);
+		return no_jail("empty root directory", j->root);
 	j->network = open_empty_network();
 	if (j->network < 0)
 		log_warning("can't make a network namespace: %s; the server stays in this one, "

@@ -33,7 +33,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "slot entries are shared between proc
 /* A bound that bounds nothing. Not 0: a tmpfs that was made without a bound can't be given one. */
 #define NO_BOUND (UINT64_C(1) << 60)
 
-static int set_size(int fs, uint64_t bytes)
+static int set_tmpfs_size(int fs, uint64_t bytes)
 {
 	char text[32];
 
@@ -50,7 +50,8 @@ static int mount_tmpfs(bool noswap)
 	if (fs < 0)
 		return -errno;
 	if ((noswap && fsconfig(fs, FSCONFIG_SET_FLAG, "noswap", NULL, 0) < 0) ||
-	    set_size(fs, NO_BOUND) < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ||
+	    set_tmpfs_size(fs, NO_BOUND) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ||
 	    (mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0)) < 0 ||
 	    (root = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		err = -errno;
@@ -108,7 +109,7 @@ static int try_bound(int root, uint64_t bytes)
 	/* The kernel wants to hear again what it can't change; before Linux 6.4 it doesn't know it,
 	 * and this call changes nothing. */
 	fsconfig(fs, FSCONFIG_SET_FLAG, "noswap", NULL, 0);
-	if (set_size(fs, bytes > least ? bytes : least) < 0 ||
+	if (set_tmpfs_size(fs, bytes > least ? bytes : least) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
 		err = -errno;
 	close(fs);

@@ -48,7 +48,7 @@ static void on_interrupt(int signal)
 {
 }
 
-/* Not inlined: what is called next uses the same pages. */
+/* Not inlined, so that the functions that are called after it use the same pages. */
 __attribute__((noinline)) static void touch_stack(void)
 {
 	volatile char stack[STACK_TOUCH];
@@ -85,7 +85,8 @@ int front_thread_start(struct front_thread *t, const char *name, void *(*main)(v
 
 void front_thread_end(struct front_thread *t)
 {
-	/* Again and again: a signal that comes before the system call does not interrupt it. */
+	/* Again and again: a signal that comes just before the system call does not interrupt it.
+	 */
 	while (atomic_load(&t->running)) {
 		pthread_kill(t->thread, JAIL_SIGNAL);
 		usleep(INTERRUPT_US);

@@ -63,9 +63,9 @@ static const struct fuse_custom_io session_io = {.writev = session_write, .read 
 
 /* --- threads --- */
 
-/* Requests are read into memory of our own, which was touched at the start, not by
- * fuse_session_receive_buf() into what it allocates with the first of them. */
-static void serve(struct session_thread *st)
+/* Requests are read into a buffer that was touched at the start. fuse_session_receive_buf() would
+ * allocate one with the first request, when there may be no memory. */
+static void serve_session(struct session_thread *st)
 {
 	struct fuse_thread *t = &st->fuse;
 	bool answered = false;
@@ -75,7 +75,7 @@ static void serve(struct session_thread *st)
 		ssize_t len = read(t->fd, t->request, REQUEST_MAX);
 
 		if (len < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
-			continue; /* ENOENT: the request was interrupted before we had it */
+			continue; /* ENOENT: the request was interrupted before it was read */
 		if (len <= 0)
 			return; /* ENODEV: unmounted */
 		buf.size = (size_t)len;
@@ -94,7 +94,7 @@ static void *session_main(void *arg)
 	struct session_thread *st = arg;
 
 	pthread_barrier_wait(&st->front->go);
-	serve(st);
+	serve_session(st);
 	return NULL;
 }
 
@@ -126,7 +126,8 @@ static int session_init(struct fuse_thread *t, int fd)
 	return fuse_session_custom_io(t->session, &session_io, t->fd) ? -EINVAL : 0;
 }
 
-/* Let the session hear FUSE_INIT. Its reply goes out only if the kernel waits for it. */
+/* Have the session process FUSE_INIT, which libfuse wants to see first. Its reply goes out only if
+ * the kernel still waits for one. */
 static void init_session(struct fuse_thread *t, const struct fuse_mount *m, bool reply)
 {
 	struct fuse_buf init = {.size = m->init_len, .mem = t->request};
@@ -174,9 +175,9 @@ static int front_fuse_prepare(struct front_context *c, struct front **ret)
 
 /* --- start and end --- */
 
-/* Have the kernel send again what an earlier server has read and not answered. It can't before
- * Linux 6.9. */
-static int resend(int fd)
+/* Have the kernel send again what an earlier server has read and not answered. Before Linux 6.9 it
+ * can't. */
+static int request_resend(int fd)
 {
 	struct fuse_out_header out = {.len = sizeof(out), .error = NOTIFY_RESEND};
 	int err;
@@ -195,8 +196,9 @@ static int front_fuse_start(struct front *front)
 {
 	struct front_fuse *f = (struct front_fuse *)front;
 	struct front_context *c = f->context;
-	/* A first server has read nothing yet: then this only tells what the kernel can do. */
-	int err = resend(f->threads[0].fuse.fd);
+	/* Before the first server none has read anything: then this only tells what the kernel can
+	 * do. */
+	int err = request_resend(f->threads[0].fuse.fd);
 
 	if (err && c->state->served && !c->state->no_resend)
 		return err;
@@ -216,7 +218,7 @@ static unsigned front_fuse_stuck(struct front *front)
 	return stuck;
 }
 
-/* The mount is gone. */
+/* Each thread ends when it finds that the mount is gone. */
 static bool front_fuse_ended(struct front *front)
 {
 	struct front_fuse *f = (struct front_fuse *)front;
@@ -228,7 +230,7 @@ static bool front_fuse_ended(struct front *front)
 	return true;
 }
 
-/* The sessions can still reply, to what the control thread has begun. */
+/* The sessions stay, so that the control thread can reply to what it has begun. */
 static void front_fuse_stop(struct front *front)
 {
 	struct front_fuse *f = (struct front_fuse *)front;

@@ -75,7 +75,7 @@ bool ublk_device_possible(void)
 }
 
 /* Returns the new device's id, or -errno. */
-static int add_device(struct ublk_control *c, const struct state *state)
+static int add_ublk(struct ublk_control *c, const struct state *state)
 {
 #ifdef UZ_TEST_HOOKS
 	if (getenv("UZ_UBLK_SILENT")) /* a driver that never answers */
@@ -98,7 +98,7 @@ __attribute__((noreturn)) static void be_maker(const struct state *state, int ou
 	if (!ret)
 		ret = ublk_control_open(&control);
 	if (!ret)
-		ret = add_device(&control, state);
+		ret = add_ublk(&control, state);
 	_exit(write(out, &ret, sizeof(ret)) != sizeof(ret));
 }
 
@@ -151,23 +151,30 @@ static int open_control(struct ublk_device *u, struct state *state)
 	return err;
 }
 
+/* err: make_in_child()'s. */
+static int no_device(int err)
+{
+	if (err != -ETIMEDOUT)
+		return ublk_failed("can't make a ublk device", err);
+	log_error("the kernel's ublk driver has not made a device in %d s, and never may (that of "
+		  "some "
+		  "kernels 6.17 and 6.18 is broken): boot another kernel, or have frontend = "
+		  "\"fuse\"",
+		  MAKE_MS / 1000);
+	return err;
+}
+
 int ublk_device_new(struct ublk_device *u, struct state *state)
 {
-	int id = make_in_child(state), err;
+	int err = open_control(u, state), id;
 
-	if (id == -ETIMEDOUT) {
-		log_error("the kernel's ublk driver has not made a device in %d s, and never may "
-			  "(that "
-			  "of some kernels 6.17 and 6.18 is broken): boot another kernel, or have "
-			  "frontend = \"fuse\"",
-			  MAKE_MS / 1000);
-		return id;
-	}
-	if (id < 0)
-		return ublk_failed("can't make a ublk device", id);
-	err = open_control(u, state);
 	if (err)
 		return err;
+	id = make_in_child(state);
+	if (id < 0) {
+		ublk_control_close(&u->control);
+		return no_device(id);
+	}
 	state->ublk = id;
 	state->ublk_encoded = u->control.encoded;
 	return 0;
