@@ -80,15 +80,20 @@ fresh_server() {
 }
 has_other() { [[ $(server_pid "$DEV") != "$1" ]]; }
 
-# all_well: the device works, its supervisor is what it was, and has no server killed that does.
-all_well() {
+# No server dies for three times the time after which one hangs.
+quiet() {
     local restarts
+    restarts=$(metric "$DEV" server_restarts_total)
+    sleep 6
+    [[ $(metric "$DEV" server_restarts_total) == "$restarts" ]]
+}
+
+# all_well WHAT: the device works, its supervisor is what it was, and does not kill healthy servers for ever.
+all_well() {
     wait_for 60 stand_by "$DEV" || fail "$1: nobody stands by"
     dd if="$T/page" of="$disk" bs=4096 seek=7 count=1 conv=notrunc status=none || fail "$1: can't write"
     dd if="$disk" bs=4096 skip=7 count=1 status=none | cmp - "$T/page" || fail "$1: wrong data"
-    restarts=$(metric "$DEV" server_restarts_total)
-    sleep 6 # three times the time after which a server hangs
-    [[ $(metric "$DEV" server_restarts_total) == "$restarts" ]] || fail "$1: healthy servers are killed"
+    wait_for 120 quiet || fail "$1: healthy servers are killed"
     [[ $(cat "/run/uzram/$DEV/pid") == "$supervisor" ]] || fail "$1: the supervisor has changed"
     ! ended "$supervisor" || fail "$1: the supervisor has ended"
     ! grep -aqP '[^\x20-\x7e]' "$log" || fail "$1: in the log: $(grep -aP '[^\x20-\x7e]' "$log" | cat -v | head)"
