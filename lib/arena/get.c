@@ -117,8 +117,8 @@ static void give_back(struct uz_arena *a, struct area *ar, const uint32_t *units
 	tell = uz_area_must_tell(a, ar);
 	uz_spin_unlock(&ar->lock);
 	uz_arena_memory_came(a);
-	if (tell && a->surplus)
-		a->surplus(a->surplus_context);
+	if (tell)
+		uz_arena_tell_surplus(a);
 }
 
 /* The charge comes last: it is not held while there is nothing to be had for it. */
@@ -149,30 +149,6 @@ void uz_arena_put(struct uz_arena *a, unsigned npages, const uint32_t *units, ui
 }
 
 /* --- waiting --- */
-
-static bool is_in_vain(const struct uz_arena *a, uint32_t came)
-{
-	return atomic_load_explicit(&a->vain_at, memory_order_relaxed) == came;
-}
-
-/* A getter that did not see what the caller has added, under the lock that both take for that, had
- * counted itself before it took the lock: so we see it. When it has gone again, by the acquire we
- * see what it has left in vain_at. */
-void uz_arena_wake_getters(struct uz_arena *a)
-{
-	if (!atomic_load_explicit(&a->waiters, memory_order_acquire))
-		return;
-	atomic_fetch_add(&a->looked_for, 1);
-	uz_futex_wake(&a->looked_for, INT_MAX);
-}
-
-void uz_arena_memory_came(struct uz_arena *a)
-{
-	if (atomic_load_explicit(&a->waiters, memory_order_acquire) ||
-	    is_in_vain(a, atomic_load_explicit(&a->came, memory_order_relaxed)))
-		atomic_fetch_add(&a->came, 1);
-	uz_arena_wake_getters(a);
-}
 
 void uz_arena_set_populators(struct uz_arena *a, unsigned count)
 {
@@ -260,7 +236,7 @@ int64_t uz_arena_wait(struct uz_arena *a, struct uz_wait *w, unsigned npages)
 {
 	uint32_t came = atomic_load(&a->came);
 
-	if (is_in_vain(a, came))
+	if (uz_arena_in_vain(a, came))
 		return give_up(a);
 	if (w->napped >= NAP_NS && may_populate(a))
 		return populate_for_self(a, uz_area_of(a, npages));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What arena.c (the file and its mapping), units.c (the memory in it), get.c (handing it out),
- * populate.c (having it from the kernel), refill.c (having it in time), trim.c (giving it back) and
- * restore.c (taking over what another process had) share.
+ * What units.c (the memory and its addresses), arena.c (the file and its mapping), wake.c (who
+ * tells whom), populate.c (having memory from the kernel), get.c (handing it out), refill.c (having
+ * it in time), trim.c (giving it back) and restore.c (taking over what another process had) share.
+ * A file calls only those before it.
  */
 #ifndef UZ_ARENA_INTERNAL_H
 #define UZ_ARENA_INTERNAL_H
@@ -126,6 +127,15 @@ static inline bool uz_area_must_tell(const struct uz_arena *a, struct area *ar)
 
 /* Wake the refill thread. */
 void uz_arena_kick_refill(struct uz_arena *a);
+
+/* There is surplus, as uz_area_must_tell() has found. No lock is held. */
+void uz_arena_tell_surplus(struct uz_arena *a);
+
+/* Whether no memory has come since a getter that had read came so waited in vain. */
+static inline bool uz_arena_in_vain(const struct uz_arena *a, uint32_t came)
+{
+	return atomic_load_explicit(&a->vain_at, memory_order_relaxed) == came;
+}
 
 /* Units have become ready: waiting for memory is not in vain, and getters that do shall look. The
  * caller has held an area's lock since. */

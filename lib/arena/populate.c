@@ -138,8 +138,8 @@ int uz_populate_batch(struct uz_arena *a, struct area *ar, uint32_t want)
 	make_cold(ar, units + done, count - done);
 	if (!done)
 		return err;
-	if (make_ready(a, ar, units, done) && a->surplus)
-		a->surplus(a->surplus_context);
+	if (make_ready(a, ar, units, done))
+		uz_arena_tell_surplus(a);
 	uz_arena_memory_came(a);
 	return done < count ? err : (int)done;
 }

@@ -77,8 +77,8 @@ static void set_targets(struct uz_arena *a)
 		tell |= set_target(a, ar,
 				   least_units(ar, reserve) + shared * ar->demand / demand / n);
 	}
-	if (tell && a->surplus)
-		a->surplus(a->surplus_context);
+	if (tell)
+		uz_arena_tell_surplus(a);
 }
 
 /* What was asked for since the last time counts as much as all before it. Only when it is enough to
@@ -158,12 +158,6 @@ static void *refill_main(void *arg)
 			uz_futex_wait(&a->refill_kick, kick, 0);
 	}
 	return NULL;
-}
-
-void uz_arena_kick_refill(struct uz_arena *a)
-{
-	atomic_fetch_add(&a->refill_kick, 1);
-	uz_futex_wake(&a->refill_kick, 1);
 }
 
 int uz_arena_prepare(struct uz_arena *a)

@@ -76,15 +76,6 @@ unsigned uz_arena_trim_begin(struct uz_arena *a, struct uz_extent *ret, unsigned
 	return count;
 }
 
-void uz_arena_extent_range(const struct uz_arena *a, const struct uz_extent *e, uint64_t *ret_off,
-			   uint64_t *ret_len)
-{
-	const struct area *ar = &a->areas[e->npages - 1];
-
-	*ret_off = a->sb.data_off + ar->base + e->first * uz_unit_bytes(ar);
-	*ret_len = e->count * uz_unit_bytes(ar);
-}
-
 /* The kernel has not taken an extent: some of its units have memory, some had none before. */
 static bool has_memory(const struct uz_arena *a, uint32_t npages, uint32_t unit)
 {

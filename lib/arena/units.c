@@ -101,6 +101,15 @@ uint32_t uz_arena_nunits(const struct uz_arena *a, unsigned npages)
 	return a->areas[npages - 1].nunits;
 }
 
+void uz_arena_extent_range(const struct uz_arena *a, const struct uz_extent *e, uint64_t *ret_off,
+			   uint64_t *ret_len)
+{
+	const struct area *ar = &a->areas[e->npages - 1];
+
+	*ret_off = a->sb.data_off + ar->base + e->first * uz_unit_bytes(ar);
+	*ret_len = e->count * uz_unit_bytes(ar);
+}
+
 /* --- statistics --- */
 
 void uz_arena_reset_max(struct uz_arena *a)

@@ -42,17 +42,6 @@ int uz_codec_by_name(const char *name)
 	return -EINVAL;
 }
 
-void *uz_codec_alloc(size_t size)
-{
-	void *mem = malloc(size);
-
-	/* Neither calloc(), which leaves fresh pages to be faulted in later, nor memset(), of which
-	 * and malloc() compilers make a calloc(). */
-	if (mem)
-		explicit_bzero(mem, size);
-	return mem;
-}
-
 static int decoders_new(struct uz_codec_ctx *ctx)
 {
 	for (int i = 0; i < UZ_CODEC_COUNT; i++) {

@@ -64,27 +64,6 @@ static void queue_full(struct uz_defer *d, struct buffer *b)
 	uz_spin_unlock(&d->lock);
 }
 
-/* --- waking the drain thread --- */
-
-static void wake(struct uz_defer *d)
-{
-	uint64_t one = 1;
-
-	/* Only one of many wakers writes. It can't fail: the counter is far from full. */
-	if (atomic_exchange(&d->state, DRAIN_RUNNING) != DRAIN_RUNNING &&
-	    write(d->wake_fd, &one, sizeof(one)) < 0)
-		assert(false);
-}
-
-void uz_defer_wake(struct uz_defer *d)
-{
-	/* What the caller has just published must be seen by the drain thread, or its state by us:
-	 * pairs with the fence in the drain's go_to_sleep(). */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&d->state, memory_order_relaxed) != DRAIN_RUNNING)
-		wake(d);
-}
-
 void uz_defer_kick(struct uz_defer *d)
 {
 	atomic_store(&d->trim, true);
@@ -145,7 +124,7 @@ bool uz_defer_push(struct uz_defer_producer *p, uint64_t value)
 	 * that a compiler barrier is enough here. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&p->defer->state, memory_order_relaxed) == DRAIN_IDLE)
-		wake(p->defer);
+		uz_drain_wake(p->defer);
 	return ret == UZ_PUSH_OK || push_full(p, b, ret, value);
 }
 

@@ -171,72 +171,7 @@ static void reap(struct uz_defer *d)
 	io_uring_cq_advance(&d->ring, seen);
 }
 
-/* --- sleeping --- */
-
-/* Sleep until the eventfd is signalled or the deadline (0: none) passes; it may be shorter. The
- * caller looks at everything afterwards: what is signalled later makes the next call return. */
-static void wait_for_signal(struct uz_defer *d, uint64_t deadline)
-{
-	struct pollfd fd = {.fd = d->wake_fd, .events = POLLIN};
-	struct timespec left = {0};
-	uint64_t count;
-
-	if (deadline) {
-		uint64_t now = uz_now_ns();
-
-		left = uz_timespec(deadline > now ? deadline - now : 0);
-	}
-	if (ppoll(&fd, 1, deadline ? &left : NULL, NULL) == 1)
-		(void)!read(d->wake_fd, &count, sizeof(count));
-}
-
 /* --- the thread --- */
-
-static bool anything_pending(struct uz_defer *d)
-{
-	bool any;
-
-	uz_spin_lock(&d->lock);
-	any = d->full != NULL;
-	uz_spin_unlock(&d->lock);
-	return any || (!d->trim_at && atomic_load(&d->trim)) || atomic_load(&d->stop) ||
-	       atomic_load(&d->flush_requested) != atomic_load(&d->flush_done);
-}
-
-static bool anything_pushed(struct uz_defer *d)
-{
-	bool any = false;
-
-	pthread_mutex_lock(&d->walk_lock);
-	for (struct uz_defer_producer *p = d->producers; p && !any; p = p->next) {
-		const struct buffer *b = atomic_load_explicit(&p->current, memory_order_acquire);
-
-		any = atomic_load_explicit(&b->count, memory_order_relaxed) != b->taken;
-	}
-	pthread_mutex_unlock(&d->walk_lock);
-	return any;
-}
-
-/* Sleep till the deadline (0: none). Announce the state and look once more: whoever published work
- * before he could see that state does not wake us. */
-static void go_to_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadline)
-{
-	bool pending;
-
-	atomic_store(&d->state, state);
-	/* Pairs with the fence in uz_defer_wake(); membarrier() with the compiler barrier in
-	 * uz_defer_push(). */
-	atomic_thread_fence(memory_order_seq_cst);
-	pending = anything_pending(d);
-	if (state == DRAIN_IDLE && !pending) {
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-		/* In the order of drain_all(). */
-		pending = anything_pushed(d) || anything_pending(d);
-	}
-	if (!pending)
-		wait_for_signal(d, deadline);
-	atomic_store(&d->state, DRAIN_RUNNING);
-}
 
 static void *drain_main(void *arg)
 {
@@ -271,16 +206,16 @@ static void *drain_main(void *arg)
 			continue; /* look again before sleeping */
 		if (stop) {
 			if (d->ntrims)
-				wait_for_signal(d, tick);
+				uz_drain_wait(d, tick);
 		} else if (quiet >= DRAIN_LINGER && d->can_idle && !d->trim_at &&
 			   !io_uring_sq_ready(&d->ring)) {
-			go_to_sleep(d, DRAIN_IDLE, 0);
+			uz_drain_sleep(d, DRAIN_IDLE, 0);
 			quiet = 0;
 			tick = uz_now_ns() + age;
 		} else {
-			go_to_sleep(d, DRAIN_TICKING,
-				    d->trim_at && !d->ntrims && d->trim_at < tick ? d->trim_at
-										  : tick);
+			uz_drain_sleep(d, DRAIN_TICKING,
+				       d->trim_at && !d->ntrims && d->trim_at < tick ? d->trim_at
+										     : tick);
 		}
 	} while (!stop || busy || d->ntrims);
 	return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the producers' side (defer.c) and the drain thread (drain.c) share.
+ * What sleep.c (how the drain thread sleeps and is woken), drain.c (the thread) and defer.c (the
+ * producers' side, and life) share. A file calls only those before it.
  */
 #ifndef UZ_DEFER_INTERNAL_H
 #define UZ_DEFER_INTERNAL_H
@@ -87,6 +88,13 @@ struct uz_defer {
 
 /* Wake the drain thread unless it runs. */
 void uz_defer_wake(struct uz_defer *d);
+/* The same by a caller that has seen that it sleeps. */
+void uz_drain_wake(struct uz_defer *d);
+
+/* By the drain thread: sleep till the deadline (ns; 0: none) or until it is woken; or merely until
+ * its eventfd is signalled. */
+void uz_drain_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadline);
+void uz_drain_wait(struct uz_defer *d, uint64_t deadline);
 
 /* Make a ring that takes no operation but that of the drain thread, fallocate, and signals event_fd
  * for each that completes. Others complete with -EACCES; nothing can be registered any more. 0 or

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The store's state, shared by store.c (life), slot.c (reading pages), write.c (writing them),
- * io.c (ranges), free.c (detached entries), sweep.c (compaction) and recover.c.
+ * The store's state, shared by stat.c (counters), slot.c (reading pages), sweep.c (compaction),
+ * free.c (detached entries), write.c (writing pages), recover.c, store.c (life) and io.c (ranges).
+ * A file calls only those before it.
  */
 #ifndef UZ_STORE_INTERNAL_H
 #define UZ_STORE_INTERNAL_H
@@ -103,6 +104,9 @@ static inline void count(struct counters *c, enum counter i, int64_t by)
 	atomic_store_explicit(&c->n[i], atomic_load_explicit(&c->n[i], memory_order_relaxed) + by,
 			      memory_order_relaxed);
 }
+
+/* Add what c counts to sum. */
+void uz_count_all(struct counters *sum, const struct counters *c);
 
 /* Encoded length of what has been pushed and not freed. What other threads push at the time may be
  * missing. */

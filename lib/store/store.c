@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The life of a store and its workers; settings and statistics.
+ * The life of a store and its workers; settings.
  */
 #include <assert.h>
 #include <errno.h>
@@ -136,12 +136,6 @@ int uz_worker_new(struct uz_store *s, struct uz_worker **ret)
 	return 0;
 }
 
-static void add_counters(struct counters *sum, const struct counters *c)
-{
-	for (unsigned i = 0; i < N_COUNTERS; i++)
-		count(sum, i, atomic_load_explicit(&c->n[i], memory_order_relaxed));
-}
-
 void uz_worker_free(struct uz_worker *w)
 {
 	struct uz_store *s;
@@ -156,7 +150,7 @@ void uz_worker_free(struct uz_worker *w)
 		s->workers = w->next;
 	if (w->next)
 		w->next->prev = w->prev;
-	add_counters(&s->gone, &w->counters);
+	uz_count_all(&s->gone, &w->counters);
 	uz_spin_unlock(&s->list_lock);
 	uz_defer_producer_free(w->producer);
 	uz_codec_ctx_free(w->codec);
@@ -192,100 +186,4 @@ enum uz_codec uz_store_codec(const struct uz_store *s)
 uint64_t uz_store_disksize(const struct uz_store *s)
 {
 	return s->nslots << UZ_PAGE_SHIFT;
-}
-
-static uint64_t sum(const struct counters *c, enum counter i)
-{
-	int64_t n = atomic_load_explicit(&c->n[i], memory_order_relaxed);
-
-	/* Workers are not read at one instant: a page may be seen to go before it is seen to come.
-	 */
-	return n > 0 ? (uint64_t)n : 0;
-}
-
-static void add_up(struct uz_store *s, struct counters *all)
-{
-	uz_spin_lock(&s->list_lock);
-	add_counters(all, &s->gone);
-	for (const struct uz_worker *w = s->workers; w; w = w->next)
-		add_counters(all, &w->counters);
-	uz_spin_unlock(&s->list_lock);
-}
-
-static uint64_t pending_bytes(const struct counters *all, uint64_t drained)
-{
-	uint64_t pushed = sum(all, N_PUSHED_BYTES);
-
-	return pushed > drained ? pushed - drained : 0;
-}
-
-uint64_t uz_store_pending_bytes(struct uz_store *s)
-{
-	/* First, so that what is pending is never less than nothing. */
-	uint64_t drained = atomic_load_explicit(&s->drained_bytes, memory_order_relaxed);
-	struct counters all = {0};
-
-	add_up(s, &all);
-	return pending_bytes(&all, drained);
-}
-
-static void stat_defer(struct uz_store *s, uint64_t drained_bytes, const struct counters *all,
-		       struct uz_store_stat *st)
-{
-	struct uz_defer_stat defer;
-
-	uz_defer_stat(s->defer, &defer);
-	st->defer_pushed = defer.pushed;
-	st->defer_drained = defer.drained;
-	st->defer_fallbacks = defer.fallbacks;
-	st->defer_runs = defer.runs;
-	st->defer_spares = defer.spares;
-	st->defer_pending_bytes = pending_bytes(all, drained_bytes);
-}
-
-static void stat_memory(struct uz_store *s, struct uz_store_stat *st)
-{
-	struct uz_arena_stat arena;
-	struct uz_pool_stat pool;
-
-	uz_arena_stat(s->config.arena, &arena);
-	uz_pool_stat(s->pool, &pool);
-	st->mem_used = arena.used_pages << UZ_PAGE_SHIFT;
-	st->mem_used_max = arena.used_max << UZ_PAGE_SHIFT;
-	st->mem_limit = atomic_load(&s->mem_limit);
-	st->mem_ready = arena.ready_pages << UZ_PAGE_SHIFT;
-	st->table_bytes = arena.table_bytes;
-	st->meta_bytes = arena.meta_bytes;
-	st->reserve_dry = arena.dry;
-	st->reserve_self = arena.self;
-	st->pages_compacted = pool.pages_compacted;
-	st->moved_bytes = atomic_load_explicit(&s->moved_bytes, memory_order_relaxed);
-}
-
-void uz_store_stat(struct uz_store *s, struct uz_store_stat *ret)
-{
-	uint64_t drained_bytes = /* first: see uz_store_pending_bytes() */
-		atomic_load_explicit(&s->drained_bytes, memory_order_relaxed);
-	struct counters all = {0};
-	struct uz_store_stat st = {0};
-
-	add_up(s, &all);
-	st.pages_stored = sum(&all, N_PAGES);
-	st.compr_bytes = sum(&all, N_COMPR_BYTES);
-	st.same_pages = sum(&all, N_SAME);
-	st.huge_pages = sum(&all, N_HUGE);
-	st.huge_pages_since = sum(&all, N_HUGE_SINCE);
-	st.reads = sum(&all, N_READS);
-	st.writes = sum(&all, N_WRITES);
-	st.failed_reads = sum(&all, N_FAILED_READS);
-	st.failed_writes = sum(&all, N_FAILED_WRITES);
-	st.failed_limit = sum(&all, N_FAILED_LIMIT);
-	st.failed_memory = sum(&all, N_FAILED_MEMORY);
-	st.invalid_io = sum(&all, N_INVALID);
-	st.notify_free = sum(&all, N_NOTIFY_FREE);
-	st.corrupt =
-		sum(&all, N_CORRUPT) + atomic_load_explicit(&s->bad_frees, memory_order_relaxed);
-	stat_defer(s, drained_bytes, &all, &st);
-	stat_memory(s, &st);
-	*ret = st;
 }

@@ -88,7 +88,7 @@ static uint64_t compact(struct uz_store *s)
 
 uint64_t uz_store_compact(struct uz_store *s)
 {
-	uz_store_flush(s);
+	uz_defer_flush(s->defer);
 	return compact(s);
 }
 

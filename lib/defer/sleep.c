@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How the drain thread sleeps, and how it is woken.
+ */
+#include "defer/internal.h"
+
+#include <assert.h>
+#include <linux/membarrier.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/futex.h"
+
+/* --- waking it --- */
+
+void uz_drain_wake(struct uz_defer *d)
+{
+	uint64_t one = 1;
+
+	/* Only one of many wakers writes. It can't fail: the counter is far from full. */
+	if (atomic_exchange(&d->state, DRAIN_RUNNING) != DRAIN_RUNNING &&
+	    write(d->wake_fd, &one, sizeof(one)) < 0)
+		assert(false);
+}
+
+void uz_defer_wake(struct uz_defer *d)
+{
+	/* What the caller has just published must be seen by the drain thread, or its state by us:
+	 * pairs with the fence in the drain's go_to_sleep(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&d->state, memory_order_relaxed) != DRAIN_RUNNING)
+		uz_drain_wake(d);
+}
+
+/* --- sleeping --- */
+
+/* Sleep until the eventfd is signalled or the deadline (0: none) passes; it may be shorter. The
+ * caller looks at everything afterwards: what is signalled later makes the next call return. */
+void uz_drain_wait(struct uz_defer *d, uint64_t deadline)
+{
+	struct pollfd fd = {.fd = d->wake_fd, .events = POLLIN};
+	struct timespec left = {0};
+	uint64_t count;
+
+	if (deadline) {
+		uint64_t now = uz_now_ns();
+
+		left = uz_timespec(deadline > now ? deadline - now : 0);
+	}
+	if (ppoll(&fd, 1, deadline ? &left : NULL, NULL) == 1)
+		(void)!read(d->wake_fd, &count, sizeof(count));
+}
+
+static bool anything_pending(struct uz_defer *d)
+{
+	bool any;
+
+	uz_spin_lock(&d->lock);
+	any = d->full != NULL;
+	uz_spin_unlock(&d->lock);
+	return any || (!d->trim_at && atomic_load(&d->trim)) || atomic_load(&d->stop) ||
+	       atomic_load(&d->flush_requested) != atomic_load(&d->flush_done);
+}
+
+static bool anything_pushed(struct uz_defer *d)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&d->walk_lock);
+	for (struct uz_defer_producer *p = d->producers; p && !any; p = p->next) {
+		const struct buffer *b = atomic_load_explicit(&p->current, memory_order_acquire);
+
+		any = atomic_load_explicit(&b->count, memory_order_relaxed) != b->taken;
+	}
+	pthread_mutex_unlock(&d->walk_lock);
+	return any;
+}
+
+/* Sleep till the deadline (0: none). Announce the state and look once more: whoever published work
+ * before he could see that state does not wake us. */
+void uz_drain_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadline)
+{
+	bool pending;
+
+	atomic_store(&d->state, state);
+	/* Pairs with the fence in uz_defer_wake(); membarrier() with the compiler barrier in
+	 * uz_defer_push(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	pending = anything_pending(d);
+	if (state == DRAIN_IDLE && !pending) {
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+		/* In the order of drain_all(). */
+		pending = anything_pushed(d) || anything_pending(d);
+	}
+	if (!pending)
+		uz_drain_wait(d, deadline);
+	atomic_store(&d->state, DRAIN_RUNNING);
+}
