@@ -83,7 +83,7 @@ uint32_t uz_arena_nunits(const struct uz_arena *arena, unsigned npages);
 /* Have size bytes of private, zeroed memory for each unit of npages pages, at the address returned:
  * unit u's is at u * size. It is populated together with the unit and stays so. Before
  * uz_arena_start(); a second call replaces the first one's. NULL: no memory. The arena frees it. */
-void *uz_arena_unit_meta(struct uz_arena *arena, unsigned npages, size_t size);
+void *uz_arena_alloc_unit_meta(struct uz_arena *arena, unsigned npages, size_t size);
 
 /* Find the units that have memory, and see to it that touching them takes no more memory (page
  * tables). By one thread, before uz_arena_restore(). -ENOMEM: none for the allocator's state. */

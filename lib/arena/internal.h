@@ -24,15 +24,15 @@ struct area {
 	/* Ready units; cold ones that were used once. From survey to restore: those that have
 	 * memory; those that have some. */
 	struct uz_bits ready, cold;
-	uint32_t fresh; /* units from here on have never been used: cold, and in no set */
+	uint32_t first_untouched; /* units from here on have never been used: cold, and in no set */
 	uint32_t nready;
-	uint32_t target;    /* ready units wanted, as far as the limit allows: uz_area_target() */
-	uint64_t got_pages; /* handed out since the targets were set the last time */
-	uint64_t demand;    /* pages handed out before that, the longer ago the less they count */
-	bool told;	    /* the drain thread knows of the surplus */
-	uint32_t trim_end;  /* in a pass over the surplus: units from here on have had it; or 0 */
+	uint32_t target;      /* ready units wanted, as far as the limit allows: uz_area_target() */
+	uint64_t got_pages;   /* handed out since the targets were set the last time */
+	uint64_t demand;      /* pages handed out before that, the longer ago the less they count */
+	bool surplus_told;    /* the drain thread knows of the surplus */
+	uint32_t trim_cursor; /* in a pass over the surplus: units from here on have had it; or 0 */
 	uint32_t populated_meta; /* units below this one have private memory; >= fresh */
-	void *meta;		 /* uz_arena_unit_meta() */
+	void *meta;		 /* uz_arena_alloc_unit_meta() */
 	size_t meta_size;
 } __attribute__((aligned(64)));
 
@@ -117,9 +117,9 @@ static inline uint32_t uz_area_high_mark(const struct uz_arena *a, const struct 
  * lock is held. */
 static inline bool uz_area_must_tell(const struct uz_arena *a, struct area *ar)
 {
-	if (ar->told || ar->nready < uz_area_high_mark(a, ar))
+	if (ar->surplus_told || ar->nready < uz_area_high_mark(a, ar))
 		return false;
-	ar->told = true;
+	ar->surplus_told = true;
 	return true;
 }
 

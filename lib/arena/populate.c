@@ -38,7 +38,7 @@ static int extend(struct area *ar, uint32_t count)
 
 	uz_spin_lock(&ar->lock);
 	from = ar->populated_meta;
-	to = count < ar->nunits - ar->fresh ? ar->fresh + count : ar->nunits;
+	to = count < ar->nunits - ar->first_untouched ? ar->first_untouched + count : ar->nunits;
 	uz_spin_unlock(&ar->lock);
 	if (to <= from)
 		return 0;
@@ -62,8 +62,8 @@ static int populate_row(struct uz_arena *a, struct area *ar, uint32_t first, uin
 }
 
 /* Returns how many units it has populated, in their order; *ret_err says why not all. */
-static uint32_t populate(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count,
-			 int *ret_err)
+static uint32_t populate_units(struct uz_arena *a, struct area *ar, const uint32_t *units,
+			       uint32_t count, int *ret_err)
 {
 	uint32_t i, n;
 
@@ -88,8 +88,8 @@ static uint32_t take_cold(struct area *ar, uint32_t *units, uint32_t max)
 
 		if (unit != UZ_BITS_NONE)
 			uz_bits_remove(&ar->cold, unit);
-		else if (ar->fresh < ar->populated_meta)
-			unit = ar->fresh++;
+		else if (ar->first_untouched < ar->populated_meta)
+			unit = ar->first_untouched++;
 		else
 			break;
 		units[count++] = unit;
@@ -117,8 +117,8 @@ static void make_cold(struct area *ar, const uint32_t *units, uint32_t count)
 {
 	uz_spin_lock(&ar->lock);
 	while (count-- > 0) {
-		if (units[count] + 1 == ar->fresh)
-			ar->fresh--;
+		if (units[count] + 1 == ar->first_untouched)
+			ar->first_untouched--;
 		else
 			uz_bits_add(&ar->cold, units[count]);
 	}
@@ -133,7 +133,7 @@ int uz_populate_batch(struct uz_arena *a, struct area *ar, uint32_t want)
 	count = take_cold(ar, units, want);
 	if (!count)
 		return err;
-	done = populate(a, ar, units, count, &err);
+	done = populate_units(a, ar, units, count, &err);
 	UZ_CRASH(REFILL_POPULATED);
 	make_cold(ar, units + done, count - done);
 	if (!done)
@@ -149,7 +149,7 @@ static bool is_used_up(struct area *ar)
 	bool used_up;
 
 	uz_spin_lock(&ar->lock);
-	used_up = ar->fresh == ar->nunits && uz_bits_next(&ar->cold, 0) == UZ_BITS_NONE;
+	used_up = ar->first_untouched == ar->nunits && uz_bits_next(&ar->cold, 0) == UZ_BITS_NONE;
 	uz_spin_unlock(&ar->lock);
 	return used_up;
 }

@@ -111,7 +111,7 @@ static int survey_area(struct uz_arena *a, struct area *ar)
 
 	uz_bits_clear(&ar->ready);
 	uz_bits_clear(&ar->cold);
-	for (ar->fresh = 0; find_memory(a, ar, pos, &from, &to); pos = to) {
+	for (ar->first_untouched = 0; find_memory(a, ar, pos, &from, &to); pos = to) {
 		uint32_t first = (uint32_t)((from + bytes - 1) / bytes);
 		uint32_t end = (uint32_t)(to / bytes);
 
@@ -125,7 +125,7 @@ static int survey_area(struct uz_arena *a, struct area *ar)
 			uz_bits_add(&ar->cold, first - 1);
 		if (to % bytes)
 			uz_bits_add(&ar->cold, end);
-		ar->fresh = end + (to % bytes != 0);
+		ar->first_untouched = end + (to % bytes != 0);
 	}
 	return 0;
 }
@@ -147,7 +147,7 @@ bool uz_arena_surveyed(const struct uz_arena *a, uint64_t off)
 	if (index >= UZ_UNIT_PAGES_MAX)
 		return false;
 	ar = &a->areas[index];
-	return off - ar->base < ar->fresh * uz_unit_bytes(ar);
+	return off - ar->base < ar->first_untouched * uz_unit_bytes(ar);
 }
 
 /* The process died while the unit, which is free, was populated or punched. */
@@ -165,17 +165,17 @@ static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_un
 {
 	int err;
 
-	if (ar->fresh < end)
-		ar->fresh = end;
-	err = uz_units_populate_private(ar, 0, ar->fresh);
+	if (ar->first_untouched < end)
+		ar->first_untouched = end;
+	err = uz_units_populate_private(ar, 0, ar->first_untouched);
 	if (err)
 		return err;
-	ar->populated_meta = ar->fresh;
+	ar->populated_meta = ar->first_untouched;
 	ar->nready = 0;
 	ar->demand = 0;
-	ar->told = false;
-	ar->trim_end = 0;
-	for (uint32_t unit = 0; unit < ar->fresh; unit++) {
+	ar->surplus_told = false;
+	ar->trim_cursor = 0;
+	for (uint32_t unit = 0; unit < ar->first_untouched; unit++) {
 		if (used(context, ar->npages, unit)) {
 			uz_bits_remove(&ar->ready, unit);
 			uz_bits_remove(&ar->cold, unit);

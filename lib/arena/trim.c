@@ -20,11 +20,11 @@ static bool take_extent(const struct uz_arena *a, struct area *ar, struct uz_ext
 {
 	uint32_t last, first, end, target = uz_area_target(a, ar);
 
-	if (!ar->trim_end)
+	if (!ar->trim_cursor)
 		return false;
-	last = ar->nready > target ? uz_bits_prev(&ar->ready, ar->trim_end - 1) : UZ_BITS_NONE;
+	last = ar->nready > target ? uz_bits_prev(&ar->ready, ar->trim_cursor - 1) : UZ_BITS_NONE;
 	if (last == UZ_BITS_NONE) {
-		ar->trim_end = 0;
+		ar->trim_cursor = 0;
 		return false;
 	}
 	first = end = last + 1;
@@ -41,7 +41,7 @@ static bool take_extent(const struct uz_arena *a, struct area *ar, struct uz_ext
 	}
 	for (uint32_t unit = first; unit < end; unit++)
 		uz_bits_remove(&ar->cold, unit);
-	ar->trim_end = first;
+	ar->trim_cursor = first;
 	*ret = (struct uz_extent){ar->npages, first, end - first};
 	return true;
 }
@@ -49,9 +49,9 @@ static bool take_extent(const struct uz_arena *a, struct area *ar, struct uz_ext
 static void begin_pass(struct area *ar)
 {
 	uz_spin_lock(&ar->lock);
-	if (ar->told)
-		ar->trim_end = ar->fresh;
-	ar->told = false;
+	if (ar->surplus_told)
+		ar->trim_cursor = ar->first_untouched;
+	ar->surplus_told = false;
 	uz_spin_unlock(&ar->lock);
 }
 

@@ -38,7 +38,7 @@ void uz_areas_done(struct uz_arena *a)
 	}
 }
 
-void *uz_arena_unit_meta(struct uz_arena *a, unsigned npages, size_t size)
+void *uz_arena_alloc_unit_meta(struct uz_arena *a, unsigned npages, size_t size)
 {
 	struct area *ar = uz_area_of(a, npages);
 

@@ -13,7 +13,7 @@ static uint64_t words(uint64_t bits)
 	return (bits + 63) / 64;
 }
 
-static int populate(uint64_t *from, uint64_t *to)
+static int populate_words(uint64_t *from, uint64_t *to)
 {
 	uintptr_t start = (uintptr_t)from & ~(PAGE - 1);
 
@@ -42,7 +42,7 @@ int uz_bits_init(struct uz_bits *b, uint32_t bound)
 		at += size[n];
 	}
 	/* The levels above the first, a 64th of it, at once. */
-	err = populate(b->level[b->nlevels - 1], b->level[0] + 1);
+	err = populate_words(b->level[b->nlevels - 1], b->level[0] + 1);
 	if (err)
 		uz_bits_done(b);
 	return err;
@@ -60,8 +60,8 @@ int uz_bits_populate(struct uz_bits *b, uint32_t first, uint32_t count)
 	uint64_t end = (uint64_t)first + count;
 
 	/* With the word of the number after the last: uz_bits_next() goes on from there. */
-	return populate(b->level[0] + first / 64,
-			b->level[0] + words(end < b->bound ? end + 1 : end));
+	return populate_words(b->level[0] + first / 64,
+			      b->level[0] + words(end < b->bound ? end + 1 : end));
 }
 
 size_t uz_bits_bytes(const struct uz_bits *b, uint32_t end)

@@ -12,14 +12,14 @@
 #include <errno.h>
 #include <lz4.h>
 
-struct encoder {
+struct lz4_encoder {
 	int acceleration;
 	LZ4_stream_t state;
 };
 
-static int encoder_new(int level, void **ret_enc)
+static int lz4_encoder_new(int level, void **ret_enc)
 {
-	struct encoder *enc = uz_codec_alloc(sizeof(*enc));
+	struct lz4_encoder *enc = uz_codec_alloc(sizeof(*enc));
 
 	if (!enc)
 		return -ENOMEM;
@@ -28,16 +28,16 @@ static int encoder_new(int level, void **ret_enc)
 	return 0;
 }
 
-static int encode(void *enc, const void *page, void *dst, size_t cap)
+static int lz4_encode(void *enc, const void *page, void *dst, size_t cap)
 {
-	struct encoder *e = enc;
+	struct lz4_encoder *e = enc;
 	int len = LZ4_compress_fast_extState(&e->state, page, dst, UZ_PAGE_SIZE, (int)cap,
 					     e->acceleration);
 
 	return len > 0 ? len : -E2BIG;
 }
 
-static int decode(void *dec, const void *src, size_t len, void *page)
+static int lz4_decode(void *dec, const void *src, size_t len, void *page)
 {
 	int n = LZ4_decompress_safe(src, page, (int)len, UZ_PAGE_SIZE);
 
@@ -48,7 +48,7 @@ const struct uz_codec_ops uz_codec_lz4 = {
 	/* At 64 lz4 looks for a match only every 64 bytes: ratio 1.3 to 1.9 where 1 has 1.8 to 3.4.
 	 */
 	.info = {.name = "lz4", .level_min = 1, .level_max = 64, .level_default = 1},
-	.encoder_new = encoder_new,
-	.encode = encode,
-	.decode = decode,
+	.encoder_new = lz4_encoder_new,
+	.encode = lz4_encode,
+	.decode = lz4_decode,
 };

@@ -29,13 +29,13 @@ static const unsigned char frame_header[] = {0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x10}
 #define BLOCK_HEADER_SIZE 3
 #define HEADERS_SIZE	  (sizeof(frame_header) + BLOCK_HEADER_SIZE)
 
-struct encoder {
+struct zstd_encoder {
 	ZSTD_CCtx *cctx;
 	unsigned char frame[ZSTD_COMPRESSBOUND(UZ_PAGE_SIZE)];
 	_Alignas(max_align_t) unsigned char workspace[];
 };
 
-struct decoder {
+struct zstd_decoder {
 	ZSTD_DCtx *dctx;
 	unsigned char frame[HEADERS_SIZE + UZ_PAGE_SIZE];
 	_Alignas(max_align_t) unsigned char workspace[];
@@ -53,9 +53,9 @@ static void put_headers(unsigned char *frame, size_t len)
 	frame[2] = block >> 16 & 0xff;
 }
 
-static int encode(void *enc, const void *page, void *dst, size_t cap)
+static int zstd_encode(void *enc, const void *page, void *dst, size_t cap)
 {
-	struct encoder *e = enc;
+	struct zstd_encoder *e = enc;
 	unsigned char headers[HEADERS_SIZE];
 	size_t len = ZSTD_compress2(e->cctx, e->frame, sizeof(e->frame), page, UZ_PAGE_SIZE);
 
@@ -70,9 +70,9 @@ static int encode(void *enc, const void *page, void *dst, size_t cap)
 	return (int)len;
 }
 
-static int decode(void *dec, const void *src, size_t len, void *page)
+static int zstd_decode(void *dec, const void *src, size_t len, void *page)
 {
-	struct decoder *d = dec;
+	struct zstd_decoder *d = dec;
 	size_t n;
 
 	put_headers(d->frame, len);
@@ -81,7 +81,7 @@ static int decode(void *dec, const void *src, size_t len, void *page)
 	return n == UZ_PAGE_SIZE ? 0 : -EBADMSG;
 }
 
-static int encoder_init(struct encoder *e, size_t workspace_size, int level)
+static int zstd_encoder_init(struct zstd_encoder *e, size_t workspace_size, int level)
 {
 	char page[UZ_PAGE_SIZE] = "The first frame lays the workspace out, or fails.";
 
@@ -89,22 +89,22 @@ static int encoder_init(struct encoder *e, size_t workspace_size, int level)
 	if (!e->cctx ||
 	    ZSTD_isError(ZSTD_CCtx_setParameter(e->cctx, ZSTD_c_compressionLevel, level)) ||
 	    ZSTD_isError(ZSTD_CCtx_setParameter(e->cctx, ZSTD_c_contentSizeFlag, 0)) ||
-	    encode(e, page, page, sizeof(page)) < 0)
+	    zstd_encode(e, page, page, sizeof(page)) < 0)
 		return -ENOTSUP;
 	return 0;
 }
 
-static int encoder_new(int level, void **ret_enc)
+static int zstd_encoder_new(int level, void **ret_enc)
 {
 	/* zstd picks the same parameters by itself when it is given a page to compress. */
 	ZSTD_compressionParameters params = ZSTD_getCParams(level, UZ_PAGE_SIZE, 0);
 	size_t workspace_size = ZSTD_estimateCCtxSize_usingCParams(params);
-	struct encoder *e = uz_codec_alloc(sizeof(*e) + workspace_size);
+	struct zstd_encoder *e = uz_codec_alloc(sizeof(*e) + workspace_size);
 	int r;
 
 	if (!e)
 		return -ENOMEM;
-	r = encoder_init(e, workspace_size, level);
+	r = zstd_encoder_init(e, workspace_size, level);
 	if (r) {
 		free(e);
 		return r;
@@ -113,10 +113,10 @@ static int encoder_new(int level, void **ret_enc)
 	return 0;
 }
 
-static int decoder_new(void **ret_dec)
+static int zstd_decoder_new(void **ret_dec)
 {
 	size_t workspace_size = ZSTD_estimateDCtxSize();
-	struct decoder *d = uz_codec_alloc(sizeof(*d) + workspace_size);
+	struct zstd_decoder *d = uz_codec_alloc(sizeof(*d) + workspace_size);
 
 	if (!d)
 		return -ENOMEM;
@@ -132,8 +132,8 @@ static int decoder_new(void **ret_dec)
 const struct uz_codec_ops uz_codec_zstd = {
 	/* Level 0 is zstd's own default, 3. */
 	.info = {.name = "zstd", .level_min = -7, .level_max = 19, .level_default = -1},
-	.encoder_new = encoder_new,
-	.encode = encode,
-	.decoder_new = decoder_new,
-	.decode = decode,
+	.encoder_new = zstd_encoder_new,
+	.encode = zstd_encode,
+	.decoder_new = zstd_decoder_new,
+	.decode = zstd_decode,
 };

@@ -210,8 +210,8 @@ void uz_defer_producer_free(struct uz_defer_producer *p)
 	if (p->next)
 		p->next->prev = p->prev;
 	d->nproducers--;
-	d->gone_pushed += atomic_load_explicit(&p->pushed, memory_order_relaxed);
-	d->gone_fallbacks += atomic_load_explicit(&p->fallbacks, memory_order_relaxed);
+	d->pushed_by_freed += atomic_load_explicit(&p->pushed, memory_order_relaxed);
+	d->fallbacks_of_freed += atomic_load_explicit(&p->fallbacks, memory_order_relaxed);
 	uz_spin_unlock(&d->list_lock);
 	pthread_mutex_unlock(&d->walk_lock);
 	uz_defer_wake(d);
@@ -285,8 +285,8 @@ void uz_defer_stat(struct uz_defer *d, struct uz_defer_stat *ret)
 	};
 
 	uz_spin_lock(&d->list_lock);
-	st.pushed = d->gone_pushed;
-	st.fallbacks = d->gone_fallbacks;
+	st.pushed = d->pushed_by_freed;
+	st.fallbacks = d->fallbacks_of_freed;
 	st.producers = d->nproducers;
 	for (const struct uz_defer_producer *p = d->producers; p; p = p->next) {
 		st.pushed += atomic_load_explicit(&p->pushed, memory_order_relaxed);

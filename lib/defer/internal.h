@@ -67,7 +67,8 @@ struct uz_defer {
 	struct uz_spin list_lock;
 	struct uz_defer_producer *producers;
 	unsigned nproducers;
-	uint64_t gone_pushed, gone_fallbacks; /* of producers that are gone; under list_lock */
+	uint64_t pushed_by_freed,
+		fallbacks_of_freed; /* of producers that are gone; under list_lock */
 
 	/* Flush: a ticket is drawn from requested; done is the last ticket served. */
 	_Atomic uint32_t flush_requested, flush_done;

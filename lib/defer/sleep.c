@@ -52,7 +52,7 @@ void uz_drain_wait(struct uz_defer *d, uint64_t deadline)
 		(void)!read(d->wake_fd, &count, sizeof(count));
 }
 
-static bool anything_pending(struct uz_defer *d)
+static bool work_is_pending(struct uz_defer *d)
 {
 	bool any;
 
@@ -63,7 +63,7 @@ static bool anything_pending(struct uz_defer *d)
 	       atomic_load(&d->flush_requested) != atomic_load(&d->flush_done);
 }
 
-static bool anything_pushed(struct uz_defer *d)
+static bool values_are_pending(struct uz_defer *d)
 {
 	bool any = false;
 
@@ -87,11 +87,11 @@ void uz_drain_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadlin
 	/* Pairs with the fence in uz_defer_wake(); membarrier() with the compiler barrier in
 	 * uz_defer_push(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	pending = anything_pending(d);
+	pending = work_is_pending(d);
 	if (state == DRAIN_IDLE && !pending) {
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 		/* In the order of drain_all(). */
-		pending = anything_pushed(d) || anything_pending(d);
+		pending = values_are_pending(d) || work_is_pending(d);
 	}
 	if (!pending)
 		uz_drain_wait(d, deadline);

@@ -57,7 +57,7 @@ static struct size_class *add_class(struct uz_pool *p, unsigned size, unsigned n
 	c->size = (uint16_t)size;
 	c->npages = (uint8_t)npages;
 	c->objects = (uint16_t)objects_in(npages, size);
-	c->share = (uint16_t)(npages * UZ_PAGE_SIZE / c->objects);
+	c->bytes_per_object = (uint16_t)(npages * UZ_PAGE_SIZE / c->objects);
 	c->inv_size = reciprocal(32, size);
 	c->inv_objects = reciprocal(24, c->objects);
 	for (unsigned g = 0; g < GROUPS; g++)
@@ -77,7 +77,8 @@ static void make_classes(struct uz_pool *p, unsigned kind, unsigned step, unsign
 		unsigned objects = npages ? objects_in(npages, size) : 0;
 
 		if (kind == FINE && objects &&
-		    npages * UZ_PAGE_SIZE / objects >= uz_pool_class_of(p, COARSE, size)->share)
+		    npages * UZ_PAGE_SIZE / objects >=
+			    uz_pool_class_for(p, COARSE, size)->bytes_per_object)
 			objects = 0;
 		if (objects && (!last || last->npages != npages || last->objects != objects))
 			last = add_class(p, size, npages);
@@ -97,7 +98,7 @@ void uz_pool_make_classes(struct uz_pool *p)
 	make_classes(p, COARSE, COARSE_STEP, 1, COARSE_PAGES);
 	make_classes(p, FINE, FINE_STEP, COARSE_PAGES + 1, UZ_UNIT_PAGES_MAX);
 	while (p->class_of[FINE][size / UZ_POOL_GRANULE] == UZ_POOL_CLASS_NONE &&
-	       uz_pool_class_of(p, COARSE, size)->size == UZ_PAGE_SIZE)
+	       uz_pool_class_for(p, COARSE, size)->size == UZ_PAGE_SIZE)
 		size -= UZ_POOL_GRANULE;
 	p->huge_size = size + 1;
 }
@@ -107,7 +108,7 @@ size_t uz_pool_huge_size(const struct uz_pool *p)
 	return p->huge_size;
 }
 
-unsigned uz_pool_class(const struct uz_pool *p, uint64_t off, size_t size)
+unsigned uz_pool_class_number(const struct uz_pool *p, uint64_t off, size_t size)
 {
 	unsigned npages = uz_arena_unit_pages(p->arena, off);
 	unsigned kind = npages > COARSE_PAGES ? FINE : COARSE;

@@ -58,7 +58,7 @@ bool uz_pool_is_victim(struct uz_pool *p, uint64_t off)
 {
 	struct place at;
 
-	return uz_pool_find(p, off, &at) &&
+	return uz_pool_locate(p, off, &at) &&
 	       atomic_load_explicit(&at.zs->group, memory_order_relaxed) == GROUP_VICTIM;
 }
 

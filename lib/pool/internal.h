@@ -46,14 +46,14 @@ struct zspage {
 
 struct size_class {
 	struct uz_spin lock;
-	uint16_t size;	      /* bytes an object, a multiple of UZ_POOL_GRANULE */
-	uint16_t share;	      /* ... and its share of the zspage's tail */
-	uint16_t objects;     /* a zspage */
-	uint8_t npages;	      /* a zspage */
-	uint32_t inv_size;    /* 2^32 / size, rounded up: to divide by it */
-	uint32_t inv_objects; /* 2^24 / objects, likewise */
-	uint32_t missed;      /* of a fine class without zspages: bytes that it would have saved */
-	uint16_t nonempty;    /* bit g: list[g] is not empty */
+	uint16_t size;		   /* bytes an object, a multiple of UZ_POOL_GRANULE */
+	uint16_t bytes_per_object; /* ... and its share of the zspage's tail */
+	uint16_t objects;	   /* a zspage */
+	uint8_t npages;		   /* a zspage */
+	uint32_t inv_size;	   /* 2^32 / size, rounded up: to divide by it */
+	uint32_t inv_objects;	   /* 2^24 / objects, likewise */
+	uint32_t bytes_missed; /* of a fine class without zspages: bytes that it would have saved */
+	uint16_t nonempty;     /* bit g: list[g] is not empty */
 	uint32_t list[GROUPS];
 	uint64_t zspages;
 	uint64_t inuse;		/* objects */
@@ -89,7 +89,7 @@ static inline struct zspage *zspage_of(const struct uz_pool *p, unsigned npages,
 }
 
 /* The class of a size; there may be no fine one. */
-static inline struct size_class *uz_pool_class_of(struct uz_pool *p, unsigned kind, size_t size)
+static inline struct size_class *uz_pool_class_for(struct uz_pool *p, unsigned kind, size_t size)
 {
 	unsigned cls = p->class_of[kind][(size + UZ_POOL_GRANULE - 1) / UZ_POOL_GRANULE];
 
@@ -108,7 +108,7 @@ struct place {
 };
 
 /* Find the place of the object at off; false if there can be no live object there. */
-bool uz_pool_find(struct uz_pool *p, uint64_t off, struct place *ret);
+bool uz_pool_locate(struct uz_pool *p, uint64_t off, struct place *ret);
 
 /* The class's lock is held. */
 unsigned uz_zspage_fullness(const struct size_class *c, const struct zspage *zs);

@@ -21,7 +21,7 @@ int uz_pool_new(struct uz_arena *arena, struct uz_pool **ret)
 	p->arena = arena;
 	uz_pool_make_classes(p);
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-		p->meta[n - 1] = uz_arena_unit_meta(arena, n, zspage_stride(n));
+		p->meta[n - 1] = uz_arena_alloc_unit_meta(arena, n, zspage_stride(n));
 		if (!p->meta[n - 1]) {
 			free(p);
 			return -ENOMEM;
@@ -188,23 +188,24 @@ static int take_new(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
 }
 
 /* Whether a fine class without room is to take new memory for an object that would else go to the
- * coarse one: it does once it has zspages, or has been missed enough to pay for a part of one. */
+ * coarse one: it does once it has zspages, or has been missed enough to pay for a part of
+ * one. */
 static bool is_worth_it(struct size_class *fine, const struct size_class *coarse)
 {
 	bool worth;
 
 	uz_spin_lock(&fine->lock);
 	if (!fine->zspages)
-		fine->missed += coarse->share - fine->share;
-	worth = fine->zspages || fine->missed >= fine->npages * UZ_PAGE_SIZE / 4;
+		fine->bytes_missed += coarse->bytes_per_object - fine->bytes_per_object;
+	worth = fine->zspages || fine->bytes_missed >= fine->npages * UZ_PAGE_SIZE / 4;
 	uz_spin_unlock(&fine->lock);
 	return worth;
 }
 
 int uz_pool_try_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
 {
-	struct size_class *coarse = uz_pool_class_of(p, COARSE, size);
-	struct size_class *fine = uz_pool_class_of(p, FINE, size);
+	struct size_class *coarse = uz_pool_class_for(p, COARSE, size);
+	struct size_class *fine = uz_pool_class_for(p, FINE, size);
 
 	if (fine && take_room(p, fine, ret_off))
 		return 0;
@@ -215,7 +216,7 @@ int uz_pool_try_alloc(struct uz_pool *p, size_t size, uint64_t *ret_off)
 
 int uz_pool_alloc(struct uz_pool *p, size_t size, struct uz_wait *wait, uint64_t *ret_off)
 {
-	struct size_class *coarse = uz_pool_class_of(p, COARSE, size);
+	struct size_class *coarse = uz_pool_class_for(p, COARSE, size);
 	int64_t got = -EAGAIN;
 	int err = -ENOMEM;
 
@@ -235,7 +236,7 @@ int uz_pool_alloc_dense(struct uz_pool *p, uint64_t off, uint64_t *ret_off)
 {
 	struct place at;
 
-	return uz_pool_find(p, off, &at) && take_room(p, at.c, ret_off) ? 0 : -ENOSPC;
+	return uz_pool_locate(p, off, &at) && take_room(p, at.c, ret_off) ? 0 : -ENOSPC;
 }
 
 /* --- release --- */
@@ -247,7 +248,7 @@ static inline bool object_index(const struct size_class *c, uint32_t within, uin
 	return *ret * c->size == within && *ret < c->objects;
 }
 
-bool uz_pool_find(struct uz_pool *p, uint64_t off, struct place *ret)
+bool uz_pool_locate(struct uz_pool *p, uint64_t off, struct place *ret)
 {
 	uint32_t unit, within;
 	unsigned npages, cls_plus_1;
@@ -289,7 +290,7 @@ static inline enum put put_object(struct uz_pool *p, const struct place *at)
 		c->victims_freed++;
 	unlink_zspage(p, c, at->unit);
 	c->zspages--;
-	c->missed = 0;
+	c->bytes_missed = 0;
 	atomic_store_explicit(&zs->cls_plus_1, 0, memory_order_relaxed);
 	return PUT_EMPTIED;
 }
@@ -299,7 +300,7 @@ int uz_pool_release(struct uz_pool *p, uint64_t off)
 	struct place at;
 	enum put put;
 
-	if (!uz_pool_find(p, off, &at))
+	if (!uz_pool_locate(p, off, &at))
 		return -EINVAL;
 	uz_spin_lock(&at.c->lock);
 	put = put_object(p, &at);

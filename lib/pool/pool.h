@@ -53,7 +53,7 @@ size_t uz_pool_huge_size(const struct uz_pool *pool);
 
 /* The class of the object of size bytes, 1 to UZ_PAGE_SIZE, at off: a number below UZ_POOL_CLASSES;
  * UZ_POOL_CLASS_NONE if there can be no such object. */
-unsigned uz_pool_class(const struct uz_pool *pool, uint64_t off, size_t size);
+unsigned uz_pool_class_number(const struct uz_pool *pool, uint64_t off, size_t size);
 
 /* Allocate size bytes, 1 to UZ_PAGE_SIZE: *ret_off is a multiple of UZ_POOL_GRANULE; for an object
  * of a page, of UZ_PAGE_SIZE. Looks for room in the size's fine class, for a ready unit for that,

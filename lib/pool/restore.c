@@ -10,7 +10,7 @@
 
 int uz_pool_claim(struct uz_pool *p, uint64_t off, size_t size)
 {
-	unsigned cls = uz_pool_class(p, off, size), npages;
+	unsigned cls = uz_pool_class_number(p, off, size), npages;
 	struct size_class *c = &p->classes[cls];
 	uint32_t unit, within, index;
 	struct zspage *zs;

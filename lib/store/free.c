@@ -99,7 +99,7 @@ static void drain_entries(void *context, const void *buf, unsigned first, unsign
 		free_batch(s);
 	for (unsigned i = 0; i < n; i++) {
 		batch->offs[batch->count] = uz_entry_off(entries[i]);
-		batch->cls[batch->count++] = (uint8_t)uz_pool_class(
+		batch->cls[batch->count++] = (uint8_t)uz_pool_class_number(
 			s->pool, uz_entry_off(entries[i]), uz_entry_size(entries[i]));
 		batch->bytes += uz_entry_len(entries[i]);
 	}

@@ -77,14 +77,14 @@ struct uz_store {
 	struct uz_store_config config;
 	_Atomic uint64_t *table;
 	uint64_t nslots;
-	size_t max_len; /* an encoding longer than this wins nothing: the page is stored raw */
+	size_t max_encoded; /* an encoding longer than this wins nothing: the page is stored raw */
 	struct uz_pool *pool;
 	struct uz_defer *defer;
 	_Atomic uint64_t mem_limit;
 
-	struct uz_spin list_lock; /* guards workers and gone */
+	struct uz_spin list_lock; /* guards workers and unowned_counters */
 	struct uz_worker *workers;
-	struct counters gone; /* of workers that are gone, and of what recovery found */
+	struct counters unowned_counters; /* of workers that are gone, and of what recovery found */
 
 	_Atomic uint64_t drained_bytes, bad_frees; /* the drain thread's */
 	struct drain_batch batch;		   /* the drain thread's */

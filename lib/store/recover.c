@@ -60,11 +60,11 @@ static int claim_all(struct uz_store *s, bool verify)
 			return err;
 		if (err) {
 			e = UZ_ENTRY_DAMAGED;
-			count(&s->gone, N_CORRUPT, 1);
+			count(&s->unowned_counters, N_CORRUPT, 1);
 		}
 		if (e != found)
 			atomic_store_explicit(&s->table[slot], e, memory_order_relaxed);
-		uz_count_entry(&s->gone, e, 1);
+		uz_count_entry(&s->unowned_counters, e, 1);
 	}
 	return 0;
 }
@@ -74,7 +74,7 @@ static int claim_verified(struct uz_store *s)
 	/* From the beginning; what has been found damaged by now is marked, and stays counted. */
 	for (unsigned i = 0; i < N_COUNTERS; i++) {
 		if (i != N_CORRUPT)
-			atomic_store(&s->gone.n[i], 0);
+			atomic_store(&s->unowned_counters.n[i], 0);
 	}
 	uz_pool_reset(s->pool);
 	return claim_all(s, true);

@@ -22,7 +22,7 @@ static uint64_t sum(const struct counters *c, enum counter i)
 static void add_up(struct uz_store *s, struct counters *all)
 {
 	uz_spin_lock(&s->list_lock);
-	uz_count_all(all, &s->gone);
+	uz_count_all(all, &s->unowned_counters);
 	for (const struct uz_worker *w = s->workers; w; w = w->next)
 		uz_count_all(all, &w->counters);
 	uz_spin_unlock(&s->list_lock);

@@ -29,7 +29,7 @@ static int prepare(struct uz_store *s)
 
 	if (err)
 		return err;
-	s->max_len = uz_pool_huge_size(s->pool) - 1 - UZ_SUM_SIZE;
+	s->max_encoded = uz_pool_huge_size(s->pool) - 1 - UZ_SUM_SIZE;
 	err = uz_defer_new(&defer, &s->defer);
 	if (!err)
 		err = uz_arena_prepare(s->config.arena);
@@ -150,7 +150,7 @@ void uz_worker_free(struct uz_worker *w)
 		s->workers = w->next;
 	if (w->next)
 		w->next->prev = w->prev;
-	uz_count_all(&s->gone, &w->counters);
+	uz_count_all(&s->unowned_counters, &w->counters);
 	uz_spin_unlock(&s->list_lock);
 	uz_defer_producer_free(w->producer);
 	uz_codec_ctx_free(w->codec);

@@ -112,7 +112,7 @@ static uint64_t worked_ns(void)
 
 /* Have uz_sweeper_freed() kick us when freed_bytes are that many. Returns for how long to sleep:
  * for sleep_ns, or hardly at all if they are by now. */
-static uint64_t wait_for_freed(struct uz_store *s, uint64_t at, uint64_t sleep_ns)
+static uint64_t sweep_when_freed(struct uz_store *s, uint64_t at, uint64_t sleep_ns)
 {
 	/* Both in this order, as uz_sweeper_freed() has it the other way round: one of us sees the
 	 * other's. */
@@ -122,7 +122,7 @@ static uint64_t wait_for_freed(struct uz_store *s, uint64_t at, uint64_t sleep_n
 
 /* Walk if that is worth it. Returns for how long to sleep then; 0: until uz_sweeper_freed() says
  * so. quiet_since: the freed_bytes when this last waited for quiet. */
-static uint64_t look(struct uz_store *s, uint64_t *quiet_since)
+static uint64_t compact_if_worth_it(struct uz_store *s, uint64_t *quiet_since)
 {
 	uint64_t freed = atomic_load(&s->freed_bytes), quiet, busy, slack, start;
 	struct uz_pool_stat st;
@@ -132,15 +132,15 @@ static uint64_t look(struct uz_store *s, uint64_t *quiet_since)
 	quiet = worth_bytes(&st, SLACK_QUIET);
 	busy = worth_bytes(&st, SLACK_BUSY);
 	if (slack < quiet)
-		return wait_for_freed(s, freed + quiet - slack, 0);
+		return sweep_when_freed(s, freed + quiet - slack, 0);
 	if (slack < busy && freed - *quiet_since > quiet) {
 		*quiet_since = freed;
-		return wait_for_freed(s, freed + busy - slack, QUIET_NS);
+		return sweep_when_freed(s, freed + busy - slack, QUIET_NS);
 	}
 	start = worked_ns();
 	/* What can't be moved (a damaged entry names it) is not tried again and again. */
 	if (!compact(s))
-		return wait_for_freed(s, freed + quiet, 0);
+		return sweep_when_freed(s, freed + quiet, 0);
 	return (worked_ns() - start) * REST + REST_MIN_NS;
 }
 
@@ -152,7 +152,7 @@ static void *sweeper_main(void *arg)
 	uz_thread_name("uz-sweep");
 	while (!atomic_load(&s->sweep_stop)) {
 		uint32_t kick = atomic_load(&s->sweep_kick);
-		uint64_t sleep_ns = kick ? look(s, &quiet_since) : 0;
+		uint64_t sleep_ns = kick ? compact_if_worth_it(s, &quiet_since) : 0;
 
 		if (!atomic_load(&s->sweep_stop))
 			uz_futex_wait(&s->sweep_kick, kick, sleep_ns);
@@ -190,7 +190,7 @@ void uz_sweeper_freed(struct uz_store *s, uint64_t bytes)
 {
 	uint64_t freed = atomic_fetch_add(&s->freed_bytes, bytes) + bytes;
 
-	/* In this order: see wait_for_freed(). */
+	/* In this order: see sweep_when_freed(). */
 	if (freed < atomic_load(&s->sweep_at))
 		return;
 	atomic_store(&s->sweep_at, UINT64_MAX);

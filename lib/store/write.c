@@ -12,7 +12,7 @@
 
 /* Whether a flush would free something. The calling worker's own frees are among what is counted
  * for certain. */
-static bool anything_pending(struct uz_store *s)
+static bool frees_are_pending(struct uz_store *s)
 {
 	return s->config.deferred && uz_store_pending_bytes(s) > 0;
 }
@@ -42,7 +42,7 @@ static int alloc(struct uz_store *s, size_t size, struct uz_wait *wait, uint64_t
 
 	if (err != -ENOSPC && err != -ENOMEM)
 		return err;
-	pending = anything_pending(s);
+	pending = frees_are_pending(s);
 	if (err == -ENOSPC && !pending)
 		return err;
 	/* Below the limit the drain thread need only begin: what it frees ends the wait. */
@@ -75,12 +75,12 @@ struct encoded {
 	size_t len, size;
 };
 
-static struct encoded encode(struct uz_worker *w, const void *page)
+static struct encoded encode_page(struct uz_worker *w, const void *page)
 {
 	struct encoded e;
 	uint64_t word;
 
-	e.len = uz_codec_encode(w->codec, page, w->object, w->store->max_len, &e.codec);
+	e.len = uz_codec_encode(w->codec, page, w->object, w->store->max_encoded, &e.codec);
 	e.size = e.codec == UZ_CODEC_RAW ? UZ_PAGE_SIZE : e.len + UZ_SUM_SIZE;
 	memcpy(&word, w->object, sizeof(word));
 	if (e.codec == UZ_CODEC_SAME && uz_word_fits_inline(word))
@@ -139,7 +139,7 @@ int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page)
 	int err = 0;
 
 	__builtin_prefetch(&s->table[slot]);
-	encoded = encode(w, page);
+	encoded = encode_page(w, page);
 	if (encoded.size)
 		err = alloc(s, encoded.size, &wait, &off);
 	if (err)
@@ -206,7 +206,7 @@ static int try_update(struct uz_worker *w, uint64_t slot, size_t from, size_t le
 		uz_slot_unlock(s, slot, old);
 		return err;
 	}
-	encoded = encode(w, w->page);
+	encoded = encode_page(w, w->page);
 	if (encoded.size && encoded.size == spare->size) {
 		off = spare->off;
 		spare->size = 0;

@@ -111,7 +111,7 @@ static void calibrate(struct bench *b)
 
 static unsigned class_of(const struct uz_store *s, uz_entry e)
 {
-	return uz_pool_class(s->pool, uz_entry_off(e), uz_entry_size(e));
+	return uz_pool_class_number(s->pool, uz_entry_off(e), uz_entry_size(e));
 }
 
 static void free_runs(struct uz_store *s, const uz_entry *e, unsigned n)

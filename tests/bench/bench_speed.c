@@ -171,7 +171,7 @@ void bench_speed(const struct bench *b)
 	struct speed s = {.b = b, .n = b->sample.npages};
 
 	device_open(b, s.n, &s.dev);
-	s.raw = raw_new(b->codec, b->level, s.dev.store->max_len);
+	s.raw = raw_new(b->codec, b->level, s.dev.store->max_encoded);
 	raw_pages_new(s.raw, &b->sample, &s.encoded);
 	s.random = shuffled(s.n, 1);
 	for (unsigned round = 0; round <= b->rounds; round++)

@@ -205,7 +205,7 @@ static void start(struct threads *t, unsigned i)
 	r->number = i;
 	r->first = i * t->n;
 	r->order = shuffled(t->n, i);
-	r->raw = raw_new(t->b->codec, t->b->level, t->dev.store->max_len);
+	r->raw = raw_new(t->b->codec, t->b->level, t->dev.store->max_encoded);
 	if (uz_worker_new(t->dev.store, &r->worker) || pthread_create(&r->thread, NULL, run, r))
 		die("can't start a thread");
 }

@@ -156,7 +156,8 @@ static inline void check_accounts(const struct model *m)
 		for (uint32_t u = 0; u < ar->nunits; u++)
 			used += m->used[n][u];
 		assert_int_equal(members(&ar->ready), ar->nready);
-		assert_int_equal(used + ar->nready + members(&ar->cold) + ar->nunits - ar->fresh,
+		assert_int_equal(used + ar->nready + members(&ar->cold) + ar->nunits -
+					 ar->first_untouched,
 				 ar->nunits);
 	}
 }

@@ -136,9 +136,10 @@ static inline void model_release(struct model *m, unsigned i)
 	m->live[i] = m->live[--m->nlive];
 }
 
-static inline const struct size_class *class_of(const struct model *m, const struct object *o)
+static inline const struct size_class *class_of_object(const struct model *m,
+						       const struct object *o)
 {
-	return &m->pool->classes[uz_pool_class(m->pool, o->off, o->size)];
+	return &m->pool->classes[uz_pool_class_number(m->pool, o->off, o->size)];
 }
 
 static inline void model_check(struct model *m)
@@ -149,7 +150,7 @@ static inline void model_check(struct model *m)
 
 	for (unsigned i = 0; i < m->nlive; i++) {
 		assert_true(intact(m->arena, &m->live[i]));
-		bytes += class_of(m, &m->live[i])->size;
+		bytes += class_of_object(m, &m->live[i])->size;
 	}
 	uz_pool_stat(m->pool, &st);
 	uz_arena_stat(m->arena, &arena);
@@ -194,7 +195,7 @@ static inline void check_layout(struct model *m)
 		if (o->size >= uz_pool_huge_size(m->pool))
 			assert_int_equal(o->off % PAGE, 0);
 		assert_true(uz_arena_locate(m->arena, o->off, &npages, &first, &within));
-		assert_int_equal(npages, class_of(m, o)->npages);
+		assert_int_equal(npages, class_of_object(m, o)->npages);
 		assert_true(
 			uz_arena_locate(m->arena, o->off + o->size - 1, &npages, &last, &within));
 		assert_int_equal(first, last);

@@ -572,11 +572,11 @@ static void test_unit_meta(void **state)
 	struct uz_arena *a = new_arena();
 	uint32_t nunits = uz_arena_nunits(a, 3);
 	uint64_t before = stat_of(a).meta_bytes;
-	unsigned char *meta = uz_arena_unit_meta(a, 3, 24);
+	unsigned char *meta = uz_arena_alloc_unit_meta(a, 3, 24);
 
 	assert_non_null(meta);
 	memset(meta, 0xff, (size_t)nunits * 24);
-	meta = uz_arena_unit_meta(a, 3, 48);
+	meta = uz_arena_alloc_unit_meta(a, 3, 48);
 	assert_non_null(meta);
 	for (size_t i = 0; i < (size_t)nunits * 48; i += 48)
 		assert_int_equal(meta[i] | meta[i + 47], 0);

@@ -181,7 +181,7 @@ static void test_trim_and_stop(void **state)
 				 st.table_bytes + (st.used_pages + st.ready_pages) * PAGE);
 		ar = &a->areas[0];
 		assert_int_equal(members(&ar->ready), ar->nready);
-		assert_int_equal(ar->nready + members(&ar->cold) + UNITS / 2, ar->fresh);
+		assert_int_equal(ar->nready + members(&ar->cold) + UNITS / 2, ar->first_untouched);
 		uz_arena_free(a);
 	}
 }

@@ -18,7 +18,7 @@ static void check_class(const struct size_class *c, unsigned min, unsigned max)
 	assert_int_equal(c->size % UZ_POOL_GRANULE, 0);
 	assert_in_range(c->npages, min, max);
 	assert_int_equal(c->objects, c->npages * PAGE / c->size);
-	assert_int_equal(c->share, c->npages * PAGE / c->objects);
+	assert_int_equal(c->bytes_per_object, c->npages * PAGE / c->objects);
 	assert_in_range(c->objects, 1, 64 * zspage_words(c->npages));
 	for (unsigned n = min; n <= max; n++) {
 		/* classes.c compares in 1/64Ki. */
@@ -32,21 +32,21 @@ static void check_class(const struct size_class *c, unsigned min, unsigned max)
  * the coarse one may waste much, and there is no fine one that takes as much as the coarse. */
 static void check_size(struct uz_pool *p, size_t size)
 {
-	const struct size_class *coarse = uz_pool_class_of(p, COARSE, size);
-	const struct size_class *fine = uz_pool_class_of(p, FINE, size);
+	const struct size_class *coarse = uz_pool_class_for(p, COARSE, size);
+	const struct size_class *fine = uz_pool_class_for(p, FINE, size);
 
 	assert_true(coarse->size >= size);
 	check_class(coarse, 1, COARSE_PAGES);
 	if (fine) {
 		assert_in_range(fine->size, size, PAGE);
 		check_class(fine, COARSE_PAGES + 1, UZ_UNIT_PAGES_MAX);
-		assert_true(fine->share < coarse->share);
+		assert_true(fine->bytes_per_object < coarse->bytes_per_object);
 	}
 	if (size >= uz_pool_huge_size(p)) {
 		assert_null(fine);
 		assert_int_equal(coarse->size, PAGE);
 	} else if (size > 128) {
-		unsigned share = fine ? fine->share : coarse->share;
+		unsigned share = fine ? fine->bytes_per_object : coarse->bytes_per_object;
 
 		/* The widest of zsmalloc's merged classes cost no more. */
 		assert_in_range(share, size, size + size / 8 + UZ_POOL_GRANULE);
@@ -74,17 +74,17 @@ static void test_class_of_place(void **state)
 	model_init(&m);
 	for (size_t size = 1; size <= PAGE; size++) {
 		for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
-			unsigned cls =
-				uz_pool_class(m.pool, uz_arena_unit_off(m.arena, n, 3), size);
+			unsigned cls = uz_pool_class_number(m.pool,
+							    uz_arena_unit_off(m.arena, n, 3), size);
 			const struct size_class *c =
-				uz_pool_class_of(m.pool, n > COARSE_PAGES ? FINE : COARSE, size);
+				uz_pool_class_for(m.pool, n > COARSE_PAGES ? FINE : COARSE, size);
 
 			if (c && c->npages == n)
 				assert_ptr_equal(&m.pool->classes[cls], c);
 			else
 				assert_int_equal(cls, UZ_POOL_CLASS_NONE);
 		}
-		assert_int_equal(uz_pool_class(m.pool, uz_arena_data_size(m.arena), size),
+		assert_int_equal(uz_pool_class_number(m.pool, uz_arena_data_size(m.arena), size),
 				 UZ_POOL_CLASS_NONE);
 	}
 	model_done(&m);
@@ -100,9 +100,9 @@ static void test_fine_is_earned(void **state)
 	unsigned first;
 
 	model_init(&m);
-	coarse = uz_pool_class_of(m.pool, COARSE, SIZE);
-	fine = uz_pool_class_of(m.pool, FINE, SIZE);
-	first = fine->npages * PAGE / 4 / (coarse->share - fine->share);
+	coarse = uz_pool_class_for(m.pool, COARSE, SIZE);
+	fine = uz_pool_class_for(m.pool, FINE, SIZE);
+	first = fine->npages * PAGE / 4 / (coarse->bytes_per_object - fine->bytes_per_object);
 	for (unsigned round = 0; round < 2; round++) {
 		for (unsigned i = 0; i < first; i++)
 			model_alloc(&m, SIZE);
@@ -125,8 +125,8 @@ static void test_fine_refused(void **state)
 	struct model m;
 
 	model_init(&m);
-	coarse = uz_pool_class_of(m.pool, COARSE, 1360);
-	fine = uz_pool_class_of(m.pool, FINE, 1360);
+	coarse = uz_pool_class_for(m.pool, COARSE, 1360);
+	fine = uz_pool_class_for(m.pool, FINE, 1360);
 	while (!fine->inuse)
 		model_alloc(&m, 1360);
 	while (fine->inuse < fine->objects)
@@ -191,7 +191,7 @@ static void count_units(const struct model *m, const struct size_class *c, unsig
 		uint32_t unit, within;
 		unsigned npages;
 
-		if (class_of(m, &m->live[i]) != c)
+		if (class_of_object(m, &m->live[i]) != c)
 			continue;
 		uz_arena_locate(m->arena, m->live[i].off, &npages, &unit, &within);
 		ret[unit]++;
@@ -223,7 +223,7 @@ static void test_fullest_first(void **state)
 		for (unsigned i = m.nlive / 4; i > 0; i--)
 			model_release(&m, below(m.nlive));
 		o = model_alloc(&m, size);
-		c = class_of(&m, o);
+		c = class_of_object(&m, o);
 		assert_true(uz_arena_locate(m.arena, o->off, &npages, &unit, &within));
 		assert_true(unit < 4096);
 		count_units(&m, c, inuse);
@@ -249,7 +249,7 @@ static void test_release_refuses(void **state)
 		model_alloc(&m, random_size());
 	for (unsigned i = 0; i < m.nlive; i++) {
 		const struct object *o = &m.live[i];
-		uint32_t size = class_of(&m, o)->size;
+		uint32_t size = class_of_object(&m, o)->size;
 
 		assert_int_equal(uz_pool_release(m.pool, o->off + 1), -EINVAL);
 		assert_int_equal(uz_pool_release(m.pool, o->off + size / 2), -EINVAL);
@@ -288,7 +288,7 @@ static void test_release_run(void **state)
 		model_alloc(&m, 1000);
 	for (unsigned i = 0; i < 20; i++)
 		model_alloc(&m, 2000);
-	cls = uz_pool_class(m.pool, m.live[0].off, 1000);
+	cls = uz_pool_class_number(m.pool, m.live[0].off, 1000);
 	assert_int_equal(uz_pool_release_run(m.pool, cls, offs, 0), 0);
 
 	/* Of the other class, between objects, outside; and none of the good ones twice. */
@@ -325,8 +325,8 @@ static void test_no_room(void **state)
 
 	model_init(&m);
 	model_alloc(&m, 1000);
-	uz_arena_set_limit(m.arena, (uint64_t)class_of(&m, &m.live[0])->npages * PAGE);
-	while (m.nlive < class_of(&m, &m.live[0])->objects)
+	uz_arena_set_limit(m.arena, (uint64_t)class_of_object(&m, &m.live[0])->npages * PAGE);
+	while (m.nlive < class_of_object(&m, &m.live[0])->objects)
 		model_alloc(&m, 1000);
 	assert_int_equal(pool_alloc(m.pool, 1000, &off), -ENOSPC);
 	assert_int_equal(pool_alloc(m.pool, PAGE, &off), -ENOSPC);
@@ -499,8 +499,8 @@ static void test_claim_refuses(void **state)
 
 	assert_int_equal(uz_arena_new(DISKSIZE, &a), 0);
 	assert_int_equal(uz_pool_new(a, &p), 0);
-	coarse = uz_pool_class_of(p, COARSE, SIZE);
-	c = uz_pool_class_of(p, FINE, SIZE);
+	coarse = uz_pool_class_for(p, COARSE, SIZE);
+	c = uz_pool_class_for(p, FINE, SIZE);
 	assert_true(c->objects * c->size < c->npages * PAGE);
 	unit = uz_arena_unit_off(a, c->npages, 9);
 	assert_int_equal(uz_pool_claim(p, unit + c->size, SIZE), 0);
@@ -517,7 +517,7 @@ static void test_claim_refuses(void **state)
 					 -EINVAL);
 	}
 	for (size_t size = 1; size <= PAGE; size++) {
-		unsigned cls = uz_pool_class(p, unit, size);
+		unsigned cls = uz_pool_class_number(p, unit, size);
 
 		if (&p->classes[cls] != c)
 			assert_int_equal(uz_pool_claim(p, unit, size),
@@ -554,7 +554,7 @@ static void fill_room(struct model *m, struct size_class *c)
 
 static const struct size_class *class_at(const struct model *m, uint64_t off)
 {
-	return &m->pool->classes[uz_pool_class(m->pool, off, 900)];
+	return &m->pool->classes[uz_pool_class_number(m->pool, off, 900)];
 }
 
 /* What there is is had without a wait: room in the fine class, a ready unit for it, room in the
@@ -567,8 +567,8 @@ static void test_order(void **state)
 	struct model m;
 
 	model_init(&m);
-	fine = uz_pool_class_of(m.pool, FINE, 900);
-	coarse = uz_pool_class_of(m.pool, COARSE, 900);
+	fine = uz_pool_class_for(m.pool, FINE, 900);
+	coarse = uz_pool_class_for(m.pool, COARSE, 900);
 	while (!fine->zspages)
 		assert_int_equal(alloc_patiently(m.pool, 900, &off), 0);
 	assert_true(coarse->nonempty & ((1u << GROUP_FULL) - 1));

@@ -46,12 +46,12 @@ static void player_release(struct player *p)
 
 static void player_release_run(struct player *p)
 {
-	unsigned cls = uz_pool_class(p->m->pool, p->live[0].off, p->live[0].size);
+	unsigned cls = uz_pool_class_number(p->m->pool, p->live[0].off, p->live[0].size);
 	unsigned n = 0, kept = 0;
 	uint64_t offs[THREAD_MAX];
 
 	for (unsigned i = 0; i < p->nlive; i++) {
-		if (uz_pool_class(p->m->pool, p->live[i].off, p->live[i].size) != cls)
+		if (uz_pool_class_number(p->m->pool, p->live[i].off, p->live[i].size) != cls)
 			p->live[kept++] = p->live[i];
 		else if (intact(p->m->arena, &p->live[i]))
 			offs[n++] = p->live[i].off;
@@ -183,8 +183,8 @@ static void check_room_meanwhile(bool put)
 
 	model_init(&m);
 	model_alloc(&m, 1000);
-	npages = class_of(&m, &m.live[0])->npages;
-	while (m.nlive < class_of(&m, &m.live[0])->objects)
+	npages = class_of_object(&m, &m.live[0])->npages;
+	while (m.nlive < class_of_object(&m, &m.live[0])->objects)
 		model_alloc(&m, 1000);
 	uz_arena_stop(m.arena);
 	while ((unit = get_waiting(m.arena, npages)) >= 0 && n < 1024)
@@ -248,8 +248,8 @@ static void test_release_nothing_meanwhile(void **state)
 	pthread_t thread;
 
 	model_init(&m);
-	assert_int_equal(uz_pool_class_of(m.pool, COARSE, LARGE)->npages,
-			 uz_pool_class_of(m.pool, COARSE, SMALL)->npages);
+	assert_int_equal(uz_pool_class_for(m.pool, COARSE, LARGE)->npages,
+			 uz_pool_class_for(m.pool, COARSE, SMALL)->npages);
 	t.off = model_alloc(&m, LARGE)->off + LARGE; /* object 1 of LARGE, 16 of SMALL */
 	model_release(&m, 0);
 	assert_int_equal(pthread_create(&thread, NULL, release_nothing, &t), 0);

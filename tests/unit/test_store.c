@@ -291,7 +291,7 @@ static size_t encoded_len(enum page_kind kind, uint64_t number)
 
 	make_page(kind, number, page);
 	assert_int_equal(uz_codec_ctx_new(config.codec, config.level, &ctx), 0);
-	len = uz_codec_encode(ctx, page, object, store->max_len, &codec);
+	len = uz_codec_encode(ctx, page, object, store->max_encoded, &codec);
 	uz_codec_ctx_free(ctx);
 	return len;
 }

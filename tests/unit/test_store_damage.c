@@ -260,7 +260,7 @@ static void test_stolen_zspage(void **state)
 	for (uint64_t slot = 1; slot < 100; slot++)
 		put_page(slot, PAGE_WORD, slot);
 	off = uz_entry_off(entry(1));
-	c = &store->pool->classes[uz_pool_class(store->pool, off, uz_entry_size(entry(1)))];
+	c = &store->pool->classes[uz_pool_class_number(store->pool, off, uz_entry_size(entry(1)))];
 	other = c - 1;
 	while (other->npages != c->npages)
 		other--;

@@ -74,8 +74,8 @@ static void test_flush_is_bounded(void **state)
 
 	reopen_with(64 * PAGE, 0);
 	put_page(500, PAGE_TEXT, 0);
-	text = &store->pool->classes[uz_pool_class(store->pool, uz_entry_off(entry(500)),
-						   uz_entry_size(entry(500)))];
+	text = &store->pool->classes[uz_pool_class_number(store->pool, uz_entry_off(entry(500)),
+							  uz_entry_size(entry(500)))];
 	fill(0);
 	uz_spin_lock(&text->lock); /* where the drain thread stops, and no write of random pages */
 	assert_int_equal(uz_discard(worker, 500 * PAGE, PAGE), 0);

@@ -168,9 +168,10 @@ static void test_not_deferred(void **state)
 	assert_int_equal(get_stat().defer_pushed, 0);
 }
 
-static struct size_class *class_of(uz_entry e)
+static struct size_class *class_of_entry(uz_entry e)
 {
-	return &store->pool->classes[uz_pool_class(store->pool, uz_entry_off(e), uz_entry_size(e))];
+	return &store->pool->classes[uz_pool_class_number(store->pool, uz_entry_off(e),
+							  uz_entry_size(e))];
 }
 
 /* While the drain thread can't go on and all buffers are full, frees happen where they are asked
@@ -184,8 +185,8 @@ static void test_fallback(void **state)
 	for (uint64_t slot = 0; slot < 3 * PER_BUFFER; slot++)
 		put_page(slot, PAGE_RANDOM, slot);
 	put_page(3 * PER_BUFFER, PAGE_TEXT, 0);
-	raw = class_of(entry(0));
-	text = class_of(entry(3 * PER_BUFFER));
+	raw = class_of_entry(entry(0));
+	text = class_of_entry(entry(3 * PER_BUFFER));
 	uz_spin_lock(&raw->lock);
 	/* It takes the first buffer, and no other before that one's objects are free. */
 	assert_int_equal(uz_discard(worker, 0, (PER_BUFFER + 1) * PAGE), 0);
