@@ -8,10 +8,9 @@
 #ifndef UZ_ARENA_INTERNAL_H
 #define UZ_ARENA_INTERNAL_H
 
-#include <pthread.h>
-
 #include "arena/arena.h"
 #include "base/bits.h"
+#include "base/helper.h"
 #include "base/spin.h"
 
 /* The units of one size. lock guards all that changes; it is a leaf, and nothing that can sleep or
@@ -56,12 +55,7 @@ struct uz_arena {
 	void (*surplus)(void *context);
 	void *surplus_context;
 
-	/* The refill thread sleeps on refill_kick; after the kernel refused memory, on
-	 * refill_stop. It does nothing before refill_started. */
-	pthread_t refill_thread;
-	bool refill_running;
-	atomic_bool refill_started;
-	_Atomic uint32_t refill_stop, refill_kick;
+	struct uz_helper refill; /* the refill thread */
 
 	/* Getters that found nothing sleep on looked_for, which changes when it is time to look
 	 * again. came changes when memory has come; while vain_at is the same, none has come since

@@ -138,7 +138,7 @@ static int refill(struct uz_arena *a)
 			else
 				done += count;
 		}
-	} while (done && !err && !atomic_load(&a->refill_stop));
+	} while (done && !err && !uz_helper_stopping(&a->refill));
 	return err;
 }
 
@@ -147,34 +147,29 @@ static void *refill_main(void *arg)
 	struct uz_arena *a = arg;
 
 	uz_thread_name("uz-refill");
-	while (!atomic_load(&a->refill_stop)) {
-		uint32_t kick = atomic_load(&a->refill_kick);
+	uz_helper_await_release(&a->refill);
+	while (!uz_helper_stopping(&a->refill)) {
+		uint32_t kicks = uz_helper_kicks(&a->refill);
 
 		/* A kick does not shorten the pause: each getter that finds nothing kicks, and each
 		 * vain call costs the kernel a search for memory. */
-		if (atomic_load(&a->refill_started) && refill(a))
-			uz_futex_wait(&a->refill_stop, 0, REFILL_RETRY_MS * UZ_NSEC_PER_MSEC);
-		else if (!atomic_load(&a->refill_stop))
-			uz_futex_wait(&a->refill_kick, kick, 0);
+		if (refill(a))
+			uz_helper_pause(&a->refill, REFILL_RETRY_MS * UZ_NSEC_PER_MSEC);
+		else
+			uz_helper_sleep(&a->refill, kicks, 0);
 	}
 	return NULL;
 }
 
 int uz_arena_prepare(struct uz_arena *a)
 {
-	int err;
-
-	atomic_store(&a->refill_stop, 0);
-	atomic_store(&a->refill_started, false);
-	err = uz_thread_start(&a->refill_thread, refill_main, a);
-	a->refill_running = !err;
-	return err;
+	return uz_helper_start(&a->refill, refill_main, a);
 }
 
 int uz_arena_start(struct uz_arena *a, uint64_t reserve, bool wait, void (*surplus)(void *context),
 		   void *context)
 {
-	int err = a->refill_running ? 0 : uz_arena_prepare(a);
+	int err = a->refill.exists ? 0 : uz_arena_prepare(a);
 
 	if (err)
 		return err;
@@ -184,18 +179,11 @@ int uz_arena_start(struct uz_arena *a, uint64_t reserve, bool wait, void (*surpl
 	first_targets(a);
 	if (wait)
 		err = refill(a);
-	atomic_store(&a->refill_started, true);
-	uz_arena_kick_refill(a);
+	uz_helper_release(&a->refill);
 	return err;
 }
 
 void uz_arena_stop(struct uz_arena *a)
 {
-	if (!a->refill_running)
-		return;
-	atomic_store(&a->refill_stop, 1);
-	uz_futex_wake(&a->refill_stop, 1);
-	uz_arena_kick_refill(a);
-	pthread_join(a->refill_thread, NULL);
-	a->refill_running = false;
+	uz_helper_stop(&a->refill);
 }

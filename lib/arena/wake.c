@@ -9,8 +9,7 @@
 
 void uz_arena_kick_refill(struct uz_arena *a)
 {
-	atomic_fetch_add(&a->refill_kick, 1);
-	uz_futex_wake(&a->refill_kick, 1);
+	uz_helper_kick(&a->refill);
 }
 
 void uz_arena_tell_surplus(struct uz_arena *a)

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "arena/arena.h"
+#include "base/helper.h"
 #include "base/spin.h"
 #include "codec/codec.h"
 #include "pool/pool.h"
@@ -91,10 +92,7 @@ struct uz_store {
 
 	pthread_mutex_t sweep_lock; /* one sweep at a time */
 	_Atomic uint64_t moved_bytes;
-	pthread_t sweeper;
-	bool sweeper_running;
-	atomic_bool sweep_stop;
-	_Atomic uint32_t sweep_kick; /* what the sweeper sleeps on; 0: it has not been let go yet */
+	struct uz_helper sweeper;
 	_Atomic uint64_t freed_bytes; /* ... of objects, since the start */
 	_Atomic uint64_t sweep_at;    /* the freed_bytes at which the sweeper is to look */
 };
@@ -166,11 +164,8 @@ extern const struct uz_defer_ops uz_store_defer_ops;
 
 /* --- the sweeper's thread --- */
 
-/* Make it; it does nothing until it is kicked for the first time. -ENOMEM, -EAGAIN. */
+/* Make it; it does nothing until it is released (s->sweeper). -ENOMEM, -EAGAIN. */
 int uz_sweeper_start(struct uz_store *s);
-void uz_sweeper_stop(struct uz_store *s);
-/* Have it see whether there is something to do. */
-void uz_sweeper_kick(struct uz_store *s);
 /* Objects of so many bytes have been freed. Kicks it now and then: a system call, and on the I/O
  * path only where the frees themselves are. */
 void uz_sweeper_freed(struct uz_store *s, uint64_t bytes);

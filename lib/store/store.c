@@ -76,7 +76,7 @@ int uz_store_start(struct uz_store *s, bool wait)
 	uz_arena_set_populators(s->config.arena, s->config.populators);
 	err = uz_arena_start(s->config.arena, s->config.reserve, wait, on_surplus, s);
 	if (!err)
-		uz_sweeper_kick(s);
+		uz_helper_release(&s->sweeper);
 	return err;
 }
 
@@ -101,7 +101,7 @@ void uz_store_free(struct uz_store *s)
 	if (!s)
 		return;
 	assert(!s->workers);
-	uz_sweeper_stop(s);
+	uz_helper_stop(&s->sweeper);
 	uz_arena_stop(s->config.arena); /* first: the refill thread tells s->defer of surplus */
 	uz_defer_free(s->defer);
 	uz_pool_free(s->pool);

@@ -48,7 +48,7 @@ static void move_object(struct uz_store *s, uint64_t slot)
 
 static void empty_victims(struct uz_store *s)
 {
-	for (uint64_t slot = 0; slot < s->nslots && !atomic_load(&s->sweep_stop); slot++) {
+	for (uint64_t slot = 0; slot < s->nslots && !uz_helper_stopping(&s->sweeper); slot++) {
 		uz_entry e = atomic_load_explicit(&s->table[slot], memory_order_relaxed) &
 			     ~UZ_ENTRY_LOCK;
 
@@ -77,7 +77,7 @@ static uint64_t compact(struct uz_store *s)
 	pthread_mutex_lock(&s->sweep_lock);
 	first = freed = total = compact_some(s);
 	for (unsigned i = 1; i < UZ_COMPACT_ROUNDS && freed && freed >= first / 2; i++) {
-		if (atomic_load(&s->sweep_stop))
+		if (uz_helper_stopping(&s->sweeper))
 			break;
 		freed = compact_some(s);
 		total += freed;
@@ -150,40 +150,19 @@ static void *sweeper_main(void *arg)
 	uint64_t quiet_since = 0;
 
 	uz_thread_name("uz-sweep");
-	while (!atomic_load(&s->sweep_stop)) {
-		uint32_t kick = atomic_load(&s->sweep_kick);
-		uint64_t sleep_ns = kick ? compact_if_worth_it(s, &quiet_since) : 0;
+	uz_helper_await_release(&s->sweeper);
+	while (!uz_helper_stopping(&s->sweeper)) {
+		uint32_t kicks = uz_helper_kicks(&s->sweeper);
+		uint64_t sleep_ns = compact_if_worth_it(s, &quiet_since);
 
-		if (!atomic_load(&s->sweep_stop))
-			uz_futex_wait(&s->sweep_kick, kick, sleep_ns);
+		uz_helper_sleep(&s->sweeper, kicks, sleep_ns);
 	}
 	return NULL;
 }
 
 int uz_sweeper_start(struct uz_store *s)
 {
-	int err;
-
-	atomic_store(&s->sweep_stop, false);
-	err = uz_thread_start(&s->sweeper, sweeper_main, s);
-	s->sweeper_running = !err;
-	return err;
-}
-
-void uz_sweeper_kick(struct uz_store *s)
-{
-	atomic_fetch_add(&s->sweep_kick, 1);
-	uz_futex_wake(&s->sweep_kick, 1);
-}
-
-void uz_sweeper_stop(struct uz_store *s)
-{
-	if (!s->sweeper_running)
-		return;
-	atomic_store(&s->sweep_stop, true);
-	uz_sweeper_kick(s);
-	pthread_join(s->sweeper, NULL);
-	s->sweeper_running = false;
+	return uz_helper_start(&s->sweeper, sweeper_main, s);
 }
 
 void uz_sweeper_freed(struct uz_store *s, uint64_t bytes)
@@ -194,5 +173,5 @@ void uz_sweeper_freed(struct uz_store *s, uint64_t bytes)
 	if (freed < atomic_load(&s->sweep_at))
 		return;
 	atomic_store(&s->sweep_at, UINT64_MAX);
-	uz_sweeper_kick(s);
+	uz_helper_kick(&s->sweeper);
 }

@@ -205,14 +205,14 @@ static void run_epoch(struct model *m)
 	atomic_store(&m->epoch_over, false);
 	CHECK(!pthread_create(&compactor, NULL, compact, m), "no thread");
 	CHECK(!uz_sweeper_start(m->store), "no sweeper");
-	uz_sweeper_kick(m->store);
+	uz_helper_release(&m->store->sweeper);
 	for (unsigned i = 0; i < m->options->threads; i++)
 		CHECK(!pthread_create(&workers[i], NULL, work, &m->threads[i]), "no thread");
 	for (unsigned i = 0; i < m->options->threads; i++)
 		pthread_join(workers[i], NULL);
 	atomic_store(&m->epoch_over, true);
 	pthread_join(compactor, NULL);
-	uz_sweeper_stop(m->store);
+	uz_helper_stop(&m->store->sweeper);
 	uz_store_set_limit(m->store, 0);
 }
 

@@ -250,7 +250,7 @@ static struct uz_arena *slow_arena;
 
 static void be_slow(void)
 {
-	if (pthread_equal(pthread_self(), slow_arena->refill_thread))
+	if (pthread_equal(pthread_self(), slow_arena->refill.thread))
 		usleep(300000);
 }
 
@@ -270,7 +270,7 @@ static void *be_busy(void *arg)
 
 static void be_nice(void)
 {
-	if (pthread_equal(pthread_self(), slow_arena->refill_thread))
+	if (pthread_equal(pthread_self(), slow_arena->refill.thread))
 		setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
 }
 
