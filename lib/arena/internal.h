@@ -20,9 +20,16 @@ struct area {
 	uint32_t npages;
 	uint32_t nunits;
 	uint64_t base; /* offset of unit 0 in the data */
-	/* Ready units; cold ones that were used once. From survey to restore: those that have
-	 * memory; those that have some. */
-	struct uz_bits ready, cold;
+	/* The sets of units. uz_arena_survey() fills them by what memory it finds, and
+	 * uz_arena_restore() turns that into what the rest of the allocator knows. */
+	union {
+		struct uz_bits ready;	    /* free, with memory */
+		struct uz_bits survey_full; /* have memory for all of their pages */
+	};
+	union {
+		struct uz_bits cold;	    /* free, without memory, below first_untouched */
+		struct uz_bits survey_part; /* have memory for some of their pages */
+	};
 	uint32_t first_untouched; /* units from here on have never been used: cold, and in no set */
 	uint32_t nready;
 	uint32_t target;      /* ready units wanted, as far as the limit allows: uz_area_target() */

@@ -109,8 +109,8 @@ static int survey_area(struct uz_arena *a, struct area *ar)
 	uint64_t pos = 0, from, to;
 	int err;
 
-	uz_bits_clear(&ar->ready);
-	uz_bits_clear(&ar->cold);
+	uz_bits_clear(&ar->survey_full);
+	uz_bits_clear(&ar->survey_part);
 	for (ar->first_untouched = 0; find_memory(a, ar, pos, &from, &to); pos = to) {
 		uint32_t first = (uint32_t)((from + bytes - 1) / bytes);
 		uint32_t end = (uint32_t)(to / bytes);
@@ -120,11 +120,11 @@ static int survey_area(struct uz_arena *a, struct area *ar)
 			return err;
 		prepare_tables(base + from, base + to, &prepared);
 		for (uint32_t unit = first; unit < end; unit++)
-			uz_bits_add(&ar->ready, unit);
+			uz_bits_add(&ar->survey_full, unit);
 		if (from % bytes)
-			uz_bits_add(&ar->cold, first - 1);
+			uz_bits_add(&ar->survey_part, first - 1);
 		if (to % bytes)
-			uz_bits_add(&ar->cold, end);
+			uz_bits_add(&ar->survey_part, end);
 		ar->first_untouched = end + (to % bytes != 0);
 	}
 	return 0;
@@ -177,13 +177,13 @@ static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_un
 	ar->trim_cursor = 0;
 	for (uint32_t unit = 0; unit < ar->first_untouched; unit++) {
 		if (used(context, ar->npages, unit)) {
-			uz_bits_remove(&ar->ready, unit);
-			uz_bits_remove(&ar->cold, unit);
+			uz_bits_remove(&ar->survey_full, unit);
+			uz_bits_remove(&ar->survey_part, unit);
 			ar->demand += ar->npages;
-		} else if (uz_bits_has(&ar->ready, unit)) {
-			ar->nready++;
+		} else if (uz_bits_has(&ar->survey_full, unit)) {
+			ar->nready++; /* and so it is in `ready` */
 		} else {
-			if (uz_bits_has(&ar->cold, unit))
+			if (uz_bits_has(&ar->survey_part, unit))
 				punch_rest(a, ar, unit);
 			uz_bits_add(&ar->cold, unit);
 		}
