@@ -178,7 +178,7 @@ static int map(int fd, const struct uz_superblock *sb, struct uz_arena **ret)
 	a->root = -1;
 	a->sb = *sb;
 	a->map_size = file_size(sb);
-	atomic_init(&a->limit_pages, UINT64_MAX);
+	atomic_init(&a->limit, UINT64_MAX);
 	atomic_init(&a->vain_at, UINT32_MAX); /* not came */
 	p = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED) {

@@ -53,6 +53,7 @@ struct uz_extent {
 struct uz_arena_stat {
 	uint64_t used_pages;  /* in units that are handed out */
 	uint64_t used_max;    /* the most used_pages has been since the last reset */
+	uint64_t limit;	      /* uz_arena_set_limit(), bytes; 0: none */
 	uint64_t ready_pages; /* populated and free */
 	uint64_t table_bytes; /* superblock and slot table */
 	uint64_t meta_bytes;  /* private memory of allocator state, as far as it is populated */

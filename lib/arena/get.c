@@ -38,7 +38,7 @@ static int charge(struct uz_arena *a, unsigned npages)
 
 	/* Not add and then look: what one thread is refused must not count against another. */
 	do {
-		if (used + npages > atomic_load_explicit(&a->limit_pages, memory_order_relaxed))
+		if (used + npages > uz_arena_limit_pages(a))
 			return -ENOSPC;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&a->used_pages, &used, used + npages, memory_order_relaxed, memory_order_relaxed));
@@ -67,7 +67,7 @@ static int64_t refuse(struct uz_arena *a)
 
 void uz_arena_set_limit(struct uz_arena *a, uint64_t bytes)
 {
-	atomic_store(&a->limit_pages, bytes ? bytes / UZ_PAGE_SIZE : UINT64_MAX);
+	atomic_store_explicit(&a->limit, bytes ? bytes : UINT64_MAX, memory_order_relaxed);
 	atomic_store_explicit(&a->at_limit, false, memory_order_relaxed);
 	uz_arena_memory_came(a);
 	uz_arena_kick_refill(a);

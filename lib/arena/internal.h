@@ -53,7 +53,7 @@ struct uz_arena {
 	char *data;
 	struct area areas[UZ_UNIT_PAGES_MAX]; /* [n - 1]: units of n pages */
 
-	_Atomic uint64_t limit_pages; /* UINT64_MAX: none */
+	_Atomic uint64_t limit; /* bytes; UINT64_MAX: none */
 	_Atomic uint64_t used_pages;
 	_Atomic uint64_t used_max;
 	_Atomic bool at_limit; /* a getter was refused, and nothing has been put back since */
@@ -88,11 +88,17 @@ static inline size_t uz_unit_bytes(const struct area *ar)
 
 /* --- the area's lock is held --- */
 
+/* The most pages that may be used; no lock is needed. */
+static inline uint64_t uz_arena_limit_pages(const struct uz_arena *a)
+{
+	return atomic_load_explicit(&a->limit, memory_order_relaxed) >> UZ_PAGE_SHIFT;
+}
+
 /* Pages that the limit still lets out; no lock is needed. */
 static inline uint64_t uz_arena_left(const struct uz_arena *a)
 {
 	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
-	uint64_t limit = atomic_load_explicit(&a->limit_pages, memory_order_relaxed);
+	uint64_t limit = uz_arena_limit_pages(a);
 
 	return limit > used ? limit - used : 0;
 }

@@ -119,7 +119,9 @@ void uz_arena_reset_max(struct uz_arena *a)
 
 void uz_arena_stat(struct uz_arena *a, struct uz_arena_stat *ret)
 {
+	uint64_t limit = atomic_load_explicit(&a->limit, memory_order_relaxed);
 	struct uz_arena_stat st = {
+		.limit = limit == UINT64_MAX ? 0 : limit,
 		.used_pages = atomic_load(&a->used_pages),
 		.used_max = atomic_load(&a->used_max),
 		.table_bytes = a->sb.data_off,

@@ -81,7 +81,6 @@ struct uz_store {
 	size_t max_encoded; /* an encoding longer than this wins nothing: the page is stored raw */
 	struct uz_pool *pool;
 	struct uz_defer *defer;
-	_Atomic uint64_t mem_limit;
 
 	struct uz_spin list_lock; /* guards workers and unowned_counters */
 	struct uz_worker *workers;

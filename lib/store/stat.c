@@ -68,7 +68,7 @@ static void stat_memory(struct uz_store *s, struct uz_store_stat *st)
 	uz_pool_stat(s->pool, &pool);
 	st->mem_used = arena.used_pages << UZ_PAGE_SHIFT;
 	st->mem_used_max = arena.used_max << UZ_PAGE_SHIFT;
-	st->mem_limit = atomic_load(&s->mem_limit);
+	st->mem_limit = arena.limit;
 	st->mem_ready = arena.ready_pages << UZ_PAGE_SHIFT;
 	st->table_bytes = arena.table_bytes;
 	st->meta_bytes = arena.meta_bytes;

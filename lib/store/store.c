@@ -29,6 +29,7 @@ static int prepare(struct uz_store *s)
 
 	if (err)
 		return err;
+	uz_store_set_limit(s, s->config.mem_limit);
 	s->max_encoded = uz_pool_huge_size(s->pool) - 1 - UZ_SUM_SIZE;
 	err = uz_defer_new(&defer, &s->defer);
 	if (!err)
@@ -72,7 +73,6 @@ int uz_store_start(struct uz_store *s, bool wait)
 
 	if (err)
 		return err;
-	uz_store_set_limit(s, s->config.mem_limit);
 	uz_arena_set_populators(s->config.arena, s->config.populators);
 	err = uz_arena_start(s->config.arena, s->config.reserve, wait, on_surplus, s);
 	if (!err)
@@ -164,7 +164,6 @@ void uz_store_flush(struct uz_store *s)
 
 void uz_store_set_limit(struct uz_store *s, uint64_t bytes)
 {
-	atomic_store(&s->mem_limit, bytes);
 	uz_arena_set_limit(s->config.arena, bytes);
 }
 

@@ -98,6 +98,19 @@ static void test_limit_changes(void **state)
 		put_page(slot, PAGE_RANDOM, slot);
 }
 
+/* The limit that has been set last holds, also when that was before the store serves. */
+static void test_limit_before_start(void **state)
+{
+	close_store();
+	config.mem_limit = 64 * PAGE;
+	assert_int_equal(uz_store_prepare(&config, &store), 0);
+	uz_store_set_limit(store, 32 * PAGE);
+	assert_int_equal(uz_store_start(store, true), 0);
+	assert_int_equal(uz_worker_new(store, &worker), 0);
+	assert_int_equal(get_stat().mem_limit, 32 * PAGE);
+	assert_int_equal(fill(0), 32);
+}
+
 /* The pages before the one that was refused are new, it and those after it are old. */
 static void test_refused_range(void **state)
 {
@@ -445,6 +458,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limit_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limit_before_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pending, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_age, setup, teardown),
