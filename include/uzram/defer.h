@@ -11,9 +11,9 @@
  * caller does the work itself.
  *
  * The drain thread reads buffers from the front while their producers append, so ageing (max_age)
- * and a flush need nothing of a producer, not even that it runs. It sleeps in its io_uring
- * and nowhere else. Between a push and its drain the value must stay valid whatever else happens:
- * push what has been detached, never an index that can be used anew.
+ * and a flush need nothing of a producer, not even that it runs. Between a push and its drain the
+ * value must stay valid whatever else happens: push what has been detached, never an index that can
+ * be used anew.
  */
 #ifndef UZRAM_DEFER_H
 #define UZRAM_DEFER_H
@@ -50,15 +50,11 @@ struct uz_defer_ops {
 	void (*finish)(void *context);
 };
 
-struct uz_arena;
-
 struct uz_defer_config {
 	const struct uz_defer_ops *ops;
 	void *context;	 /* for ops->drain */
 	unsigned spares; /* buffers in the pool, >= 1; each producer has one of its own besides */
 	unsigned max_age_ms; /* the longest a value waits for the drain thread to look, >= 1 */
-	struct uz_arena
-		*arena; /* the drain thread gives this one's surplus back to the kernel; or NULL */
 };
 
 struct uz_defer_stat {
@@ -73,8 +69,8 @@ struct uz_defer_stat {
 struct uz_defer;
 struct uz_defer_producer;
 
-/* Allocate the pool and start the drain thread. -EINVAL, -ENOMEM, or what creating the ring or the
- * thread returned. */
+/* Allocate the pool and start the drain thread. -EINVAL, -ENOMEM, or what creating the eventfd or
+ * the thread returned. */
 int uz_defer_new(const struct uz_defer_config *config, struct uz_defer **ret);
 
 /* Drain what is left, stop the thread, free everything. All producers have been freed before. NULL
@@ -99,10 +95,6 @@ void uz_defer_flush(struct uz_defer *defer);
 /* The same, but it waits no longer than that. With 0 it only has the drain thread begin. Returns
  * whether everything has been drained. */
 bool uz_defer_flush_within(struct uz_defer *defer, unsigned ms);
-
-/* config.arena, which must not be NULL, has surplus: have the drain thread look. Any thread; never
- * waits. */
-void uz_defer_kick(struct uz_defer *defer);
 
 /* Counters of different producers are not read at one instant; after a flush with no push going on
  * they are exact. */

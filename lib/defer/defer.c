@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/crash.h"
 #include "base/futex.h"
@@ -62,12 +60,6 @@ static void queue_full(struct uz_defer *d, struct buffer *b)
 	b->next = d->full;
 	d->full = b;
 	uz_spin_unlock(&d->lock);
-}
-
-void uz_defer_kick(struct uz_defer *d)
-{
-	atomic_store(&d->trim, true);
-	uz_defer_wake(d);
 }
 
 /* --- push --- */
@@ -230,10 +222,10 @@ static void free_list(struct buffer *b)
 	}
 }
 
-int uz_defer_new(const struct uz_defer_config *config, struct uz_defer **ret)
+int uz_defer_prepare(const struct uz_defer_config *config, struct uz_defer **ret)
 {
 	struct uz_defer *d;
-	int err = -ENOMEM;
+	int err;
 
 	if (!config->ops || !config->spares || !config->max_age_ms)
 		return -EINVAL;
@@ -243,26 +235,48 @@ int uz_defer_new(const struct uz_defer_config *config, struct uz_defer **ret)
 	memset(d, 0, sizeof(*d));
 	d->ops = config->ops;
 	d->config = *config;
+	err = uz_drain_sleep_init(d);
+	if (err) {
+		free(d);
+		return err;
+	}
 	pthread_mutex_init(&d->walk_lock, NULL);
 	while (d->nspares < config->spares) {
 		struct buffer *b = buffer_new();
 
-		if (!b)
-			goto fail;
+		if (!b) {
+			uz_defer_free(d);
+			return -ENOMEM;
+		}
 		b->next = d->spares;
 		d->spares = b;
 		d->nspares++;
 	}
-	err = uz_drain_start(d);
-	if (err)
-		goto fail;
 	*ret = d;
 	return 0;
-fail:
-	free_list(d->spares);
-	pthread_mutex_destroy(&d->walk_lock);
-	free(d);
-	return err;
+}
+
+int uz_defer_start(struct uz_defer *d, uz_drain_work *work, void *context)
+{
+	d->work = work;
+	d->work_context = context;
+	return uz_drain_start(d);
+}
+
+int uz_defer_new(const struct uz_defer_config *config, struct uz_defer **ret)
+{
+	struct uz_defer *d;
+	int err = uz_defer_prepare(config, &d);
+
+	if (err)
+		return err;
+	err = uz_defer_start(d, NULL, NULL);
+	if (err) {
+		uz_defer_free(d);
+		return err;
+	}
+	*ret = d;
+	return 0;
 }
 
 void uz_defer_free(struct uz_defer *d)
@@ -271,9 +285,21 @@ void uz_defer_free(struct uz_defer *d)
 		return;
 	assert(!d->producers);
 	uz_drain_stop(d);
+	uz_drain_sleep_done(d);
 	free_list(d->spares);
 	pthread_mutex_destroy(&d->walk_lock);
 	free(d);
+}
+
+int uz_defer_event_fd(const struct uz_defer *d)
+{
+	return d->wake_fd;
+}
+
+void uz_defer_kick(struct uz_defer *d)
+{
+	atomic_store(&d->kicked, true);
+	uz_defer_wake(d);
 }
 
 void uz_defer_stat(struct uz_defer *d, struct uz_defer_stat *ret)

@@ -6,13 +6,11 @@
 #ifndef UZ_DEFER_INTERNAL_H
 #define UZ_DEFER_INTERNAL_H
 
-#include <liburing.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "arena/arena.h"
 #include "base/spin.h"
-#include "uzram/defer.h"
+#include "defer/defer.h"
 
 /* A buffer belongs to one producer (its current one), to the queue of full ones, or to the pool of
  * spares. taken <= count. Values from taken up to count are pending. Only the owning producer
@@ -44,9 +42,6 @@ enum drain_state {
  * costs about what the push that finds no timer pays for a wake-up, so a few are worth waiting. */
 #define DRAIN_LINGER 16
 
-#define TRIMS_MAX     64 /* punches in flight */
-#define TRIM_PAUSE_MS 20 /* between passes, and before the first */
-
 struct uz_defer {
 	/* Read by every push; the rest is on other cache lines. */
 	const struct uz_defer_ops *ops;
@@ -73,18 +68,19 @@ struct uz_defer {
 	/* Flush: a ticket is drawn from requested; done is the last ticket served. */
 	_Atomic uint32_t flush_requested, flush_done;
 	atomic_bool stop;
-	atomic_bool trim; /* uz_defer_kick() */
+	atomic_bool kicked; /* uz_defer_kick() */
+
+	int wake_fd;   /* the eventfd that the thread sleeps on */
+	bool can_idle; /* membarrier(2) works */
+	pthread_t thread;
+	bool started;
+	uz_drain_work *work; /* or NULL */
+	void *work_context;
 
 	/* The drain thread's own. */
-	pthread_t thread;
-	struct io_uring ring;
-	int wake_fd;   /* an eventfd: producers that wake the thread, and completions, signal it */
-	bool can_idle; /* membarrier(2) works */
+	uint64_t tick;	/* ns: when partly filled buffers are due */
+	unsigned quiet; /* ticks in a row at which nothing had been pushed */
 	_Atomic uint64_t drained, runs;
-	struct uz_extent trims[TRIMS_MAX];
-	bool trim_busy[TRIMS_MAX];
-	unsigned ntrims;
-	uint64_t trim_at; /* when to begin, or to have begun, a pass over the surplus; 0: not */
 };
 
 /* Wake the drain thread unless it runs. */
@@ -92,15 +88,14 @@ void uz_defer_wake(struct uz_defer *d);
 /* The same by a caller that has seen that it sleeps. */
 void uz_drain_wake(struct uz_defer *d);
 
-/* By the drain thread: sleep till the deadline (ns; 0: none) or until it is woken; or merely until
- * its eventfd is signalled. */
+/* What the thread sleeps on. 0 or -errno. */
+int uz_drain_sleep_init(struct uz_defer *d);
+void uz_drain_sleep_done(struct uz_defer *d);
+
+/* By the drain thread: sleep until the deadline (ns, or UZ_DRAIN_NEVER), or until it is woken; or
+ * merely until its eventfd is signalled. */
 void uz_drain_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadline);
 void uz_drain_wait(struct uz_defer *d, uint64_t deadline);
-
-/* Make a ring that takes no operation but that of the drain thread, fallocate, and signals event_fd
- * for each that completes. Others complete with -EACCES; nothing can be registered any more. 0 or
- * -errno. */
-int uz_drain_ring_init(struct io_uring *ring, int event_fd);
 
 int uz_drain_start(struct uz_defer *d);
 void uz_drain_stop(struct uz_defer *d);

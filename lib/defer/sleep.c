@@ -5,12 +5,26 @@
 #include "defer/internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <linux/membarrier.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/futex.h"
+
+int uz_drain_sleep_init(struct uz_defer *d)
+{
+	d->can_idle = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+	d->wake_fd = eventfd(0, EFD_CLOEXEC);
+	return d->wake_fd < 0 ? -errno : 0;
+}
+
+void uz_drain_sleep_done(struct uz_defer *d)
+{
+	close(d->wake_fd);
+}
 
 /* --- waking it --- */
 
@@ -35,20 +49,15 @@ void uz_defer_wake(struct uz_defer *d)
 
 /* --- sleeping --- */
 
-/* Sleep until the eventfd is signalled or the deadline (0: none) passes; it may be shorter. The
+/* Sleep until the eventfd is signalled or the deadline passes; it may be shorter. The
  * caller looks at everything afterwards: what is signalled later makes the next call return. */
 void uz_drain_wait(struct uz_defer *d, uint64_t deadline)
 {
 	struct pollfd fd = {.fd = d->wake_fd, .events = POLLIN};
-	struct timespec left = {0};
-	uint64_t count;
+	uint64_t now = uz_now_ns(), count;
+	struct timespec left = uz_timespec(deadline > now ? deadline - now : 0);
 
-	if (deadline) {
-		uint64_t now = uz_now_ns();
-
-		left = uz_timespec(deadline > now ? deadline - now : 0);
-	}
-	if (ppoll(&fd, 1, deadline ? &left : NULL, NULL) == 1)
+	if (ppoll(&fd, 1, deadline == UZ_DRAIN_NEVER ? NULL : &left, NULL) == 1)
 		(void)!read(d->wake_fd, &count, sizeof(count));
 }
 
@@ -59,7 +68,7 @@ static bool work_is_pending(struct uz_defer *d)
 	uz_spin_lock(&d->lock);
 	any = d->full != NULL;
 	uz_spin_unlock(&d->lock);
-	return any || (!d->trim_at && atomic_load(&d->trim)) || atomic_load(&d->stop) ||
+	return any || atomic_load(&d->kicked) || atomic_load(&d->stop) ||
 	       atomic_load(&d->flush_requested) != atomic_load(&d->flush_done);
 }
 
@@ -77,7 +86,7 @@ static bool values_are_pending(struct uz_defer *d)
 	return any;
 }
 
-/* Sleep till the deadline (0: none). Announce the state and look once more: whoever published work
+/* Sleep till the deadline. Announce the state and look once more: whoever published work
  * before he could see that state does not wake us. */
 void uz_drain_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadline)
 {

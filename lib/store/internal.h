@@ -11,12 +11,13 @@
 #include <stdatomic.h>
 
 #include "arena/arena.h"
+#include "arena/punch.h"
 #include "base/helper.h"
 #include "base/spin.h"
 #include "codec/codec.h"
+#include "defer/defer.h"
 #include "pool/pool.h"
 #include "store/entry.h"
-#include "uzram/defer.h"
 #include "uzram/store.h"
 
 /* A worker's counters. Each is written by its worker alone; sums over all workers are what counts:
@@ -81,6 +82,7 @@ struct uz_store {
 	size_t max_encoded; /* an encoding longer than this wins nothing: the page is stored raw */
 	struct uz_pool *pool;
 	struct uz_defer *defer;
+	struct uz_punch punch; /* the drain thread's other work */
 
 	struct uz_spin list_lock; /* guards workers and unowned_counters */
 	struct uz_worker *workers;

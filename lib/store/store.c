@@ -13,25 +13,35 @@ static void on_surplus(void *context)
 {
 	struct uz_store *s = context;
 
+	uz_punch_request(&s->punch);
 	uz_defer_kick(s->defer);
 }
 
-static int prepare(struct uz_store *s)
+/* The drain thread also gives the arena's surplus back to the kernel. */
+static int prepare_defer(struct uz_store *s)
 {
-	struct uz_defer_config defer = {
+	const struct uz_defer_config config = {
 		.ops = &uz_store_defer_ops,
 		.context = s,
 		.spares = s->config.defer_spares,
 		.max_age_ms = s->config.defer_age_ms,
-		.arena = s->config.arena,
 	};
+	int err = uz_defer_prepare(&config, &s->defer);
+
+	if (!err)
+		err = uz_punch_init(&s->punch, s->config.arena, uz_defer_event_fd(s->defer));
+	return err ? err : uz_defer_start(s->defer, uz_punch_work, &s->punch);
+}
+
+static int prepare(struct uz_store *s)
+{
 	int err = uz_pool_new(s->config.arena, &s->pool);
 
 	if (err)
 		return err;
 	uz_store_set_limit(s, s->config.mem_limit);
 	s->max_encoded = uz_pool_huge_size(s->pool) - 1 - UZ_SUM_SIZE;
-	err = uz_defer_new(&defer, &s->defer);
+	err = prepare_defer(s);
 	if (!err)
 		err = uz_arena_prepare(s->config.arena);
 	return err || !s->config.compact ? err : uz_sweeper_start(s);
@@ -104,6 +114,7 @@ void uz_store_free(struct uz_store *s)
 	uz_helper_stop(&s->sweeper);
 	uz_arena_stop(s->config.arena); /* first: the refill thread tells s->defer of surplus */
 	uz_defer_free(s->defer);
+	uz_punch_done(&s->punch); /* after the drain thread, which uses it */
 	uz_pool_free(s->pool);
 	pthread_mutex_destroy(&s->sweep_lock);
 	free(s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The deferred free: every row of "what the RFC leaves open, we close" in the architecture, and
- * that each value is drained exactly once whatever buffers, producers and the drain thread do.
+ * The deferred free: that each value is drained exactly once whatever buffers, producers and the
+ * drain thread do.
  *
  * Only the main thread may use cmocka's assertions; the others count their complaints.
  */
@@ -9,7 +9,6 @@
 
 #include <malloc.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 
 /* --- the simple things --- */
 
@@ -768,42 +767,127 @@ static void test_stat(void **state)
 	uz_defer_free(h.d);
 }
 
-/* --- the ring --- */
+/* --- other work for the drain thread --- */
 
-static int run_sqe(struct io_uring *ring, uint8_t opcode, uint8_t flags)
+struct chore {
+	_Atomic unsigned calls, calls_to_stop;
+	_Atomic bool wanted;	   /* the next call is to see this, and to clear it */
+	_Atomic uint64_t deadline; /* what the calls return */
+	unsigned in_flight;	   /* how often to put off the end */
+	unsigned again;		   /* how often to kick while at work */
+	struct uz_defer *d;
+};
+
+static uint64_t do_chore(void *context, bool stop)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	struct io_uring_cqe *cqe;
-	int res;
+	struct chore *c = context;
 
-	assert_non_null(sqe);
-	io_uring_prep_rw(opcode, sqe, -1, NULL, 0, 0);
-	sqe->flags = flags;
-	assert_int_equal(io_uring_submit(ring), 1);
-	assert_int_equal(io_uring_wait_cqe(ring, &cqe), 0);
-	res = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return res;
+	atomic_fetch_add(&c->calls, 1);
+	if (atomic_exchange(&c->wanted, false))
+		atomic_store(&c->deadline, UZ_DRAIN_NEVER);
+	if (c->again) {
+		c->again--;
+		uz_defer_kick(c->d);
+	}
+	if (!stop)
+		return atomic_load(&c->deadline);
+	atomic_fetch_add(&c->calls_to_stop, 1);
+	return c->in_flight-- ? uz_now_ns() + UZ_NSEC_PER_MSEC : UZ_DRAIN_NEVER;
 }
 
-static void test_ring_is_restricted(void **state)
+static struct uz_defer *defer_with_chore(struct chore *c, unsigned max_age_ms)
 {
-	int fd = -1, event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct io_uring ring;
-	uint64_t signals;
+	struct uz_defer_config config = {
+		.ops = &ops, .context = &books, .spares = 4, .max_age_ms = max_age_ms};
+	struct uz_defer *d;
 
-	assert_int_equal(uz_drain_ring_init(&ring, event), 0);
-	for (unsigned op = 0; op < IORING_OP_LAST; op++) {
-		bool allowed = op == IORING_OP_FALLOCATE;
+	open_books(PER_PAGE, false);
+	assert_int_equal(uz_defer_prepare(&config, &d), 0);
+	c->d = d;
+	assert_true(uz_defer_event_fd(d) >= 0);
+	assert_int_equal(uz_defer_start(d, do_chore, c), 0);
+	return d;
+}
 
-		assert_int_equal(run_sqe(&ring, (uint8_t)op, 0), allowed ? -EBADF : -EACCES);
-		assert_int_equal(read(event, &signals, sizeof(signals)), sizeof(signals));
+static void await_calls(struct chore *c, unsigned calls)
+{
+	for (unsigned ms = 0; atomic_load(&c->calls) < calls; ms++) {
+		assert_true(ms < 60000);
+		usleep(1000);
 	}
-	assert_int_equal(run_sqe(&ring, IORING_OP_FALLOCATE, IOSQE_ASYNC), -EACCES);
-	assert_int_equal(io_uring_register_files(&ring, &fd, 1), -EACCES);
-	assert_int_equal(io_uring_unregister_eventfd(&ring), -EACCES);
-	io_uring_queue_exit(&ring);
-	close(event);
+}
+
+/* A kick is not missed when it comes while the thread is at work; ... */
+static void test_work_is_kicked_meanwhile(void **state)
+{
+	struct chore c = {.deadline = UZ_DRAIN_NEVER, .again = 1000};
+	struct uz_defer *d = defer_with_chore(&c, 1000000);
+
+	await_calls(&c, 1001);
+	uz_defer_free(d);
+}
+
+/* ... nor when it sleeps, or is about to. */
+static void test_work_is_kicked(void **state)
+{
+	struct chore c = {.deadline = UZ_DRAIN_NEVER};
+	struct uz_defer *d = defer_with_chore(&c, 1);
+
+	for (unsigned i = 0; i < 2000; i++) {
+		uint64_t end = uz_now_ns() + 60 * UZ_NSEC_PER_SEC;
+
+		if (i % 100 == 0)
+			await_sleep(d);
+		atomic_store(&c.wanted, true);
+		uz_defer_kick(d);
+		while (atomic_load(&c.wanted))
+			assert_true(uz_now_ns() < end);
+	}
+	uz_defer_free(d);
+}
+
+/* It is called at the time it has asked for, although nothing else wakes the thread; and never
+ * again when it has asked for nothing. */
+static void test_work_has_a_deadline(void **state)
+{
+	struct chore c = {.deadline = UZ_DRAIN_NEVER};
+	struct uz_defer *d = defer_with_chore(&c, 1);
+	unsigned before;
+
+	await_sleep(d);
+	before = c.calls;
+	usleep(100 * 1000);
+	assert_int_equal(c.calls, before);
+	atomic_store(&c.deadline, uz_now_ns() + 300 * UZ_NSEC_PER_MSEC);
+	uz_defer_kick(d);
+	await_calls(&c, before + 1);
+	while (uz_now_ns() < atomic_load(&c.deadline))
+		usleep(1000);
+	before = c.calls;
+	await_calls(&c, before + 1);
+	atomic_store(&c.wanted, true);
+	uz_defer_kick(d);
+	await_sleep(d);
+	uz_defer_free(d);
+}
+
+/* What is in flight is waited for. */
+static void test_work_is_ended(void **state)
+{
+	struct chore c = {.deadline = UZ_DRAIN_NEVER, .in_flight = 20};
+	struct uz_defer *d = defer_with_chore(&c, 1);
+
+	uz_defer_free(d);
+	assert_int_equal(c.calls_to_stop, 21);
+
+	/* Prepared, and never started. */
+	assert_int_equal(uz_defer_prepare(&(struct uz_defer_config){.ops = &ops,
+								    .context = &books,
+								    .spares = 4,
+								    .max_age_ms = 1},
+					  &d),
+			 0);
+	uz_defer_free(d);
 }
 
 int main(void)
@@ -826,7 +910,10 @@ int main(void)
 		cmocka_unit_test(test_producer_free_hands_over),
 		cmocka_unit_test(test_churn),
 		cmocka_unit_test(test_stat),
-		cmocka_unit_test(test_ring_is_restricted),
+		cmocka_unit_test(test_work_is_kicked_meanwhile),
+		cmocka_unit_test(test_work_is_kicked),
+		cmocka_unit_test(test_work_has_a_deadline),
+		cmocka_unit_test(test_work_is_ended),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

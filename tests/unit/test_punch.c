@@ -5,10 +5,12 @@
 #include "defer_fixture.h"
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "arena/internal.h"
+#include "arena/punch.h"
 #include "waiting.h"
 
 #define DISKSIZE (UINT64_C(128) << 20)
@@ -19,6 +21,7 @@
 
 struct trimmer {
 	struct uz_arena *arena;
+	struct uz_punch punch;
 	struct uz_defer *d;
 	struct uz_defer_producer *p;
 	uint32_t units[UNITS]; /* of one page */
@@ -28,17 +31,20 @@ static void kick(void *context)
 {
 	struct trimmer *t = context;
 
+	uz_punch_request(&t->punch);
 	uz_defer_kick(t->d);
 }
 
 static void trimmer_init(struct trimmer *t, struct uz_arena *a)
 {
 	struct uz_defer_config config = {
-		.ops = &ops, .context = &books, .spares = 4, .max_age_ms = 5, .arena = a};
+		.ops = &ops, .context = &books, .spares = 4, .max_age_ms = 5};
 
 	open_books(PER_PAGE, false);
 	t->arena = a;
-	assert_int_equal(uz_defer_new(&config, &t->d), 0);
+	assert_int_equal(uz_defer_prepare(&config, &t->d), 0);
+	assert_int_equal(uz_punch_init(&t->punch, a, uz_defer_event_fd(t->d)), 0);
+	assert_int_equal(uz_defer_start(t->d, uz_punch_work, &t->punch), 0);
 	assert_int_equal(uz_arena_start(a, RESERVE, true, kick, t), 0);
 	t->p = new_producer(t->d);
 	assert_true(uz_defer_push(t->p, 0)); /* whose drain tells the thread's number */
@@ -56,6 +62,7 @@ static void trimmer_done(struct trimmer *t)
 {
 	uz_defer_producer_free(t->p);
 	uz_defer_free(t->d);
+	uz_punch_done(&t->punch);
 	uz_arena_stop(t->arena);
 	uz_arena_free(t->arena);
 }
@@ -96,7 +103,7 @@ static void await_trimmed(struct trimmer *t)
 static unsigned punches(struct trimmer *t)
 {
 	await_sleep(t->d);
-	return t->d->ring.sq.sqe_tail;
+	return t->punch.ring.sq.sqe_tail;
 }
 
 /* Of all UNITS: full ones, and a rest of each size, since the reserve moves from size to size. */
@@ -175,6 +182,7 @@ static void test_trim_and_stop(void **state)
 		put_every(&t, 0, 2);
 		uz_defer_producer_free(t.p);
 		uz_defer_free(t.d);
+		uz_punch_done(&t.punch);
 		uz_arena_stop(a);
 		st = arena_stat(&t);
 		assert_int_equal(file_memory(&t),
@@ -232,6 +240,44 @@ static void test_trim_refused(void **state)
 	trimmer_done(&t);
 }
 
+/* --- the ring --- */
+
+static int run_sqe(struct io_uring *ring, uint8_t opcode, uint8_t flags)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe;
+	int res;
+
+	assert_non_null(sqe);
+	io_uring_prep_rw(opcode, sqe, -1, NULL, 0, 0);
+	sqe->flags = flags;
+	assert_int_equal(io_uring_submit(ring), 1);
+	assert_int_equal(io_uring_wait_cqe(ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+static void test_ring_is_restricted(void **state)
+{
+	int fd = -1, event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct io_uring ring;
+	uint64_t signals;
+
+	assert_int_equal(uz_punch_ring_init(&ring, event), 0);
+	for (unsigned op = 0; op < IORING_OP_LAST; op++) {
+		bool allowed = op == IORING_OP_FALLOCATE;
+
+		assert_int_equal(run_sqe(&ring, (uint8_t)op, 0), allowed ? -EBADF : -EACCES);
+		assert_int_equal(read(event, &signals, sizeof(signals)), sizeof(signals));
+	}
+	assert_int_equal(run_sqe(&ring, IORING_OP_FALLOCATE, IOSQE_ASYNC), -EACCES);
+	assert_int_equal(io_uring_register_files(&ring, &fd, 1), -EACCES);
+	assert_int_equal(io_uring_unregister_eventfd(&ring), -EACCES);
+	io_uring_queue_exit(&ring);
+	close(event);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +285,7 @@ int main(void)
 		cmocka_unit_test(test_trim_in_a_row),
 		cmocka_unit_test(test_trim_and_stop),
 		cmocka_unit_test(test_trim_refused),
+		cmocka_unit_test(test_ring_is_restricted),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
