@@ -92,6 +92,7 @@ static int prepare_store(struct server *s)
 {
 	const struct config *c = s->sc->config;
 	struct uz_store_config store = {
+		.size = sizeof(store),
 		.codec = c->algorithm,
 		.level = c->level,
 		.mem_limit = c->mem_limit,

@@ -19,6 +19,7 @@
 #define UZRAM_DEFER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -35,6 +36,8 @@ enum uz_push_ret {
 };
 
 struct uz_defer_ops {
+	size_t size; /* sizeof(struct uz_defer_ops): see uz_defer_new() */
+
 	/* Store value as entry number count of the buffer buf, which holds UZ_DEFER_BUF_SIZE bytes.
 	 * Called by the producer's thread. May not return UZ_PUSH_FULL when count is 0. */
 	enum uz_push_ret (*push)(void *buf, unsigned count, uint64_t value);
@@ -51,6 +54,7 @@ struct uz_defer_ops {
 };
 
 struct uz_defer_config {
+	size_t size; /* sizeof(struct uz_defer_config) */
 	const struct uz_defer_ops *ops;
 	void *context;	 /* for ops->drain */
 	unsigned spares; /* buffers in the pool, >= 1; each producer has one of its own besides */
@@ -58,6 +62,7 @@ struct uz_defer_config {
 };
 
 struct uz_defer_stat {
+	size_t size;	    /* of what the library has filled in; fields behind that are 0 */
 	uint64_t pushed;    /* values taken by uz_defer_push() */
 	uint64_t drained;   /* values the drain callback has returned for */
 	uint64_t fallbacks; /* pushes that were refused for want of a spare buffer */
@@ -70,7 +75,11 @@ struct uz_defer;
 struct uz_defer_producer;
 
 /* Allocate the pool and start the drain thread. -EINVAL, -ENOMEM, or what creating the eventfd or
- * the thread returned. */
+ * the thread returned.
+ *
+ * config->size and ops->size tell the library which fields there are, as a program may have been
+ * built with the header of another version. Fields that its structs lack are 0 (NULL). Fields that
+ * the library does not know must be 0, or it is -E2BIG. A size that was not set is -EINVAL. */
 int uz_defer_new(const struct uz_defer_config *config, struct uz_defer **ret);
 
 /* Drain what is left, stop the thread, free everything. All producers have been freed before. NULL
@@ -97,8 +106,15 @@ void uz_defer_flush(struct uz_defer *defer);
 bool uz_defer_flush_within(struct uz_defer *defer, unsigned ms);
 
 /* Counters of different producers are not read at one instant; after a flush with no push going on
- * they are exact. */
-void uz_defer_stat(struct uz_defer *defer, struct uz_defer_stat *ret);
+ * they are exact. Fills in ret->size bytes. */
+void uz_defer_get_stat(struct uz_defer *defer, struct uz_defer_stat *ret);
+
+/* The same, for a caller in C, whose struct is that of this header. */
+static inline void uz_defer_stat(struct uz_defer *defer, struct uz_defer_stat *ret)
+{
+	ret->size = sizeof(*ret);
+	uz_defer_get_stat(defer, ret);
+}
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -33,22 +33,24 @@ struct uz_store;
 struct uz_worker;
 
 struct uz_store_config {
+	size_t size;		/* sizeof(struct uz_store_config): see uz_store_new() */
 	struct uz_arena *arena; /* stays the caller's; must outlive the store, and have no other */
 	enum uz_codec codec; /* of pages written from now on; those in the arena may have others */
 	int level;
-	uint64_t mem_limit;  /* bytes of data memory; 0: none */
-	uint64_t reserve;    /* bytes of data memory kept populated beyond what is used */
-	unsigned populators; /* workers that may wait in the kernel for memory at the same time,
-				when the reserve stays dry; less than there are workers for any
-				request: the others must serve on. Or 0 */
-	bool compact;	     /* by itself, when there is enough to win */
-	bool deferred;	     /* free through the drain thread; else on the path of the overwrite or
-				discard */
+	uint64_t mem_limit;    /* bytes of data memory; 0: none */
+	uint64_t reserve;      /* bytes of data memory kept populated beyond what is used */
+	unsigned populators;   /* workers that may wait in the kernel for memory at the same time,
+				  when the reserve stays dry; less than there are workers for any
+				  request: the others must serve on. Or 0 */
 	unsigned defer_spares; /* buffers, of UZ_DEFER_BUF_SIZE bytes, >= 1 */
 	unsigned defer_age_ms; /* >= 1 */
+	bool deferred; /* free through the drain thread; else on the path of the overwrite or
+			  discard */
+	bool compact;  /* by itself, when there is enough to win */
 };
 
 struct uz_store_stat {
+	size_t size; /* of what the library has filled in; fields behind that are 0 */
 	/* Contents. */
 	uint64_t pages_stored; /* slots that are not empty */
 	uint64_t compr_bytes;  /* their encoded length; for same-filled pages 0 */
@@ -84,7 +86,11 @@ struct uz_store_stat {
 /* Serve the arena: scan its slot table, clear what locks a dead process left, start the refill and
  * drain threads. An entry that can't be right (out of bounds, or overlapping one found before) is
  * marked: reading it is -EIO until it is written or discarded. -EINVAL (config), -ENOMEM, or what
- * starting the threads and the ring returned. */
+ * starting the threads and the ring returned.
+ *
+ * config->size tells the library which fields there are, as a program may have been built with the
+ * header of another version. Fields that its struct lacks are 0. Fields that the library does not
+ * know must be 0, or it is -E2BIG. A size that was not set is -EINVAL. */
 int uz_store_new(const struct uz_store_config *config, struct uz_store **ret);
 
 /* The same in two steps, for a process that stands by while another one serves the arena. After the
@@ -144,8 +150,16 @@ void uz_store_reset_max(struct uz_store *store);
  * as long as it has none. */
 unsigned uz_store_populating(const struct uz_store *store);
 
-/* Never waits. Counters are added up over the workers, not read at one instant. */
-void uz_store_stat(struct uz_store *store, struct uz_store_stat *ret);
+/* Never waits. Counters are added up over the workers, not read at one instant. Fills in ret->size
+ * bytes. */
+void uz_store_get_stat(struct uz_store *store, struct uz_store_stat *ret);
+
+/* The same, for a caller in C, whose struct is that of this header. */
+static inline void uz_store_stat(struct uz_store *store, struct uz_store_stat *ret)
+{
+	ret->size = sizeof(*ret);
+	uz_store_get_stat(store, ret);
+}
 
 enum uz_codec uz_store_codec(const struct uz_store *store);
 uint64_t uz_store_disksize(const struct uz_store *store);

@@ -11,6 +11,7 @@
 
 #include "base/crash.h"
 #include "base/futex.h"
+#include "base/sized.h"
 
 /* --- buffers ---
  * None is freed before the whole is: the drain thread may look at one that has left its producer
@@ -49,7 +50,7 @@ static struct buffer *take_spare(struct uz_defer *d, unsigned keep, bool *ret_lo
 		d->spares = b->next;
 		d->nspares--;
 	}
-	*ret_low = d->nspares <= d->config.spares / 2;
+	*ret_low = d->nspares <= d->spares_wanted / 2;
 	uz_spin_unlock(&d->lock);
 	return b;
 }
@@ -105,7 +106,7 @@ bool uz_defer_push(struct uz_defer_producer *p, uint64_t value)
 {
 	struct buffer *b = atomic_load_explicit(&p->current, memory_order_relaxed);
 	unsigned count = atomic_load_explicit(&b->count, memory_order_relaxed);
-	enum uz_push_ret ret = p->defer->ops->push(b->page, count, value);
+	enum uz_push_ret ret = p->defer->ops.push(b->page, count, value);
 
 	if (ret == UZ_PUSH_FULL)
 		return push_full(p, b, ret, value);
@@ -161,7 +162,7 @@ int uz_defer_producer_new(struct uz_defer *d, struct uz_defer_producer **ret)
 	if (!p)
 		return -ENOMEM;
 	/* First those that producers now gone have left in the pool. */
-	b = take_spare(d, d->config.spares, &low);
+	b = take_spare(d, d->spares_wanted, &low);
 	if (!b)
 		b = buffer_new();
 	if (!b) {
@@ -222,35 +223,59 @@ static void free_list(struct buffer *b)
 	}
 }
 
+/* Take over what a program has given. */
+static int take_defer_config(struct uz_defer *d, const struct uz_defer_config *given)
+{
+	struct uz_defer_config config;
+	int err = uz_sized_take(&config, sizeof(config), given);
+
+	if (err)
+		return err;
+	if (!config.ops || !config.spares || !config.max_age_ms)
+		return -EINVAL;
+	err = uz_sized_take(&d->ops, sizeof(d->ops), config.ops);
+	if (err)
+		return err;
+	d->context = config.context;
+	d->spares_wanted = config.spares;
+	d->max_age_ns = config.max_age_ms * UZ_NSEC_PER_MSEC;
+	return d->ops.push && d->ops.drain ? 0 : -EINVAL;
+}
+
+static int fill_pool(struct uz_defer *d)
+{
+	while (d->nspares < d->spares_wanted) {
+		struct buffer *b = buffer_new();
+
+		if (!b)
+			return -ENOMEM;
+		b->next = d->spares;
+		d->spares = b;
+		d->nspares++;
+	}
+	return 0;
+}
+
 int uz_defer_prepare(const struct uz_defer_config *config, struct uz_defer **ret)
 {
-	struct uz_defer *d;
+	struct uz_defer *d = aligned_alloc(64, sizeof(*d));
 	int err;
 
-	if (!config->ops || !config->spares || !config->max_age_ms)
-		return -EINVAL;
-	d = aligned_alloc(64, sizeof(*d));
 	if (!d)
 		return -ENOMEM;
 	memset(d, 0, sizeof(*d));
-	d->ops = config->ops;
-	d->config = *config;
-	err = uz_drain_sleep_init(d);
+	err = take_defer_config(d, config);
+	if (!err)
+		err = uz_drain_sleep_init(d);
 	if (err) {
 		free(d);
 		return err;
 	}
 	pthread_mutex_init(&d->walk_lock, NULL);
-	while (d->nspares < config->spares) {
-		struct buffer *b = buffer_new();
-
-		if (!b) {
-			uz_defer_free(d);
-			return -ENOMEM;
-		}
-		b->next = d->spares;
-		d->spares = b;
-		d->nspares++;
+	err = fill_pool(d);
+	if (err) {
+		uz_defer_free(d);
+		return err;
 	}
 	*ret = d;
 	return 0;
@@ -302,7 +327,7 @@ void uz_defer_kick(struct uz_defer *d)
 	uz_defer_wake(d);
 }
 
-void uz_defer_stat(struct uz_defer *d, struct uz_defer_stat *ret)
+void uz_defer_get_stat(struct uz_defer *d, struct uz_defer_stat *ret)
 {
 	struct uz_defer_stat st = {
 		/* Before pushed is added up, so that drained <= pushed holds for a reader too. */
@@ -322,5 +347,5 @@ void uz_defer_stat(struct uz_defer *d, struct uz_defer_stat *ret)
 	uz_spin_lock(&d->lock);
 	st.spares = d->nspares;
 	uz_spin_unlock(&d->lock);
-	*ret = st;
+	uz_sized_give(ret, &st, sizeof(st));
 }

@@ -23,7 +23,7 @@ static bool drain_buffer(struct uz_defer *d, struct buffer *b)
 
 	if (count == b->taken)
 		return false;
-	d->ops->drain(d->config.context, b->page, b->taken, count - b->taken);
+	d->ops.drain(d->context, b->page, b->taken, count - b->taken);
 	atomic_fetch_add_explicit(&d->drained, count - b->taken, memory_order_release);
 	atomic_fetch_add_explicit(&d->runs, 1, memory_order_relaxed);
 	b->taken = count;
@@ -106,7 +106,7 @@ static struct due what_is_due(struct uz_defer *d)
 
 static void restart_timer(struct uz_defer *d)
 {
-	d->tick = uz_now_ns() + d->config.max_age_ms * UZ_NSEC_PER_MSEC;
+	d->tick = uz_now_ns() + d->max_age_ns;
 }
 
 static void answer_flush(struct uz_defer *d, uint32_t ticket)
@@ -127,8 +127,8 @@ static bool drain_what_is_due(struct uz_defer *d, const struct due *due)
 	} else {
 		any = drain_full(d);
 	}
-	if (any && d->ops->finish)
-		d->ops->finish(d->config.context);
+	if (any && d->ops.finish)
+		d->ops.finish(d->context);
 	if (due->flush)
 		answer_flush(d, due->ticket);
 	return any;

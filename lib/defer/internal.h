@@ -44,13 +44,11 @@ enum drain_state {
 
 struct uz_defer {
 	/* Read by every push; the rest is on other cache lines. */
-	const struct uz_defer_ops *ops;
+	struct uz_defer_ops ops;
 	_Atomic int state; /* enum drain_state */
 
-	struct uz_defer_config config __attribute__((aligned(64)));
-
 	/* The pool and the queue. Held for a few instructions. */
-	struct uz_spin lock;
+	struct uz_spin lock __attribute__((aligned(64)));
 	struct buffer *spares;
 	unsigned nspares;
 	struct buffer *full;
@@ -70,6 +68,9 @@ struct uz_defer {
 	atomic_bool stop;
 	atomic_bool kicked; /* uz_defer_kick() */
 
+	void *context; /* for the callbacks */
+	unsigned spares_wanted;
+	uint64_t max_age_ns;
 	int wake_fd;   /* the eventfd that the thread sleeps on */
 	bool can_idle; /* membarrier(2) works */
 	pthread_t thread;

@@ -106,6 +106,7 @@ static void drain_entries(void *context, const void *buf, unsigned first, unsign
 }
 
 const struct uz_defer_ops uz_store_defer_ops = {
+	.size = sizeof(uz_store_defer_ops),
 	.push = push_entry,
 	.drain = drain_entries,
 	.finish = free_batch,

@@ -2,6 +2,7 @@
  *
  * Counters, and the statistics that are made of them.
  */
+#include "base/sized.h"
 #include "store/internal.h"
 
 void uz_count_all(struct counters *sum, const struct counters *c)
@@ -78,7 +79,7 @@ static void stat_memory(struct uz_store *s, struct uz_store_stat *st)
 	st->moved_bytes = atomic_load_explicit(&s->moved_bytes, memory_order_relaxed);
 }
 
-void uz_store_stat(struct uz_store *s, struct uz_store_stat *ret)
+void uz_store_get_stat(struct uz_store *s, struct uz_store_stat *ret)
 {
 	uint64_t drained_bytes = /* first: see uz_store_pending_bytes() */
 		atomic_load_explicit(&s->drained_bytes, memory_order_relaxed);
@@ -103,5 +104,5 @@ void uz_store_stat(struct uz_store *s, struct uz_store_stat *ret)
 		sum(&all, N_CORRUPT) + atomic_load_explicit(&s->bad_frees, memory_order_relaxed);
 	stat_defer(s, drained_bytes, &all, &st);
 	stat_memory(s, &st);
-	*ret = st;
+	uz_sized_give(ret, &st, sizeof(st));
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sized.h"
 #include "store/internal.h"
 
 static void on_surplus(void *context)
@@ -21,6 +22,7 @@ static void on_surplus(void *context)
 static int prepare_defer(struct uz_store *s)
 {
 	const struct uz_defer_config config = {
+		.size = sizeof(config),
 		.ops = &uz_store_defer_ops,
 		.context = s,
 		.spares = s->config.defer_spares,
@@ -47,21 +49,36 @@ static int prepare(struct uz_store *s)
 	return err || !s->config.compact ? err : uz_sweeper_start(s);
 }
 
+/* Take over what a program has given. */
+static int take_store_config(struct uz_store *s, const struct uz_store_config *given)
+{
+	const struct uz_codec_info *info;
+	int err = uz_sized_take(&s->config, sizeof(s->config), given);
+
+	if (err)
+		return err;
+	info = uz_codec_info(s->config.codec);
+	if (!s->config.arena || !info || s->config.level < info->level_min ||
+	    s->config.level > info->level_max)
+		return -EINVAL;
+	return 0;
+}
+
 int uz_store_prepare(const struct uz_store_config *config, struct uz_store **ret)
 {
-	const struct uz_codec_info *info = uz_codec_info(config->codec);
-	struct uz_store *s;
+	struct uz_store *s = aligned_alloc(64, (sizeof(*s) + 63) & ~(size_t)63);
 	int err;
 
-	if (!info || config->level < info->level_min || config->level > info->level_max)
-		return -EINVAL;
-	s = aligned_alloc(64, (sizeof(*s) + 63) & ~(size_t)63);
 	if (!s)
 		return -ENOMEM;
 	memset(s, 0, sizeof(*s));
-	s->config = *config;
-	s->table = uz_arena_table(config->arena);
-	s->nslots = uz_arena_nslots(config->arena);
+	err = take_store_config(s, config);
+	if (err) {
+		free(s);
+		return err;
+	}
+	s->table = uz_arena_table(s->config.arena);
+	s->nslots = uz_arena_nslots(s->config.arena);
 	pthread_mutex_init(&s->sweep_lock, NULL);
 	err = prepare(s);
 	if (err) {

@@ -217,8 +217,10 @@ static void drain_nothing(void *context, const void *buf, unsigned first, unsign
 /* Pushes that find the drain thread asleep without a timer. */
 static void time_wakes(struct bench *b)
 {
-	const struct uz_defer_ops ops = {.push = uz_store_defer_ops.push, .drain = drain_nothing};
-	struct uz_defer_config config = {.ops = &ops, .spares = 1, .max_age_ms = 1};
+	const struct uz_defer_ops ops = {
+		.size = sizeof(ops), .push = uz_store_defer_ops.push, .drain = drain_nothing};
+	struct uz_defer_config config = {
+		.size = sizeof(config), .ops = &ops, .spares = 1, .max_age_ms = 1};
 	struct uz_defer_producer *p;
 	struct series wakes = {0};
 	struct uz_defer *d;

@@ -98,6 +98,7 @@ static struct uz_arena *attach(int fd)
 static struct uz_worker *open_worker(struct uz_arena *arena)
 {
 	struct uz_store_config config = {
+		.size = sizeof(config),
 		.arena = arena,
 		.codec = UZ_CODEC_LZ4,
 		.level = 1,

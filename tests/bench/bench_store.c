@@ -44,6 +44,7 @@ static const struct {
 void device_open(const struct bench *b, uint64_t nslots, struct device *ret)
 {
 	struct uz_store_config config = {
+		.size = sizeof(config),
 		.codec = b->codec,
 		.level = b->level,
 		.reserve = 16 << 20,

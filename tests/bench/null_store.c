@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "uzram/store.h"
 
@@ -77,9 +76,9 @@ void uz_store_reset_max(struct uz_store *store)
 {
 }
 
-void uz_store_stat(struct uz_store *store, struct uz_store_stat *ret)
+void uz_store_get_stat(struct uz_store *store, struct uz_store_stat *ret)
 {
-	memset(ret, 0, sizeof(*ret));
+	*ret = (struct uz_store_stat){.size = ret->size};
 }
 
 enum uz_codec uz_store_codec(const struct uz_store *store)

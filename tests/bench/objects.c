@@ -48,6 +48,7 @@ static void detach_pages(struct objects *o)
 void objects_open(struct objects *o, uint64_t size)
 {
 	struct uz_store_config config = {
+		.size = sizeof(config),
 		.codec = UZ_CODEC_LZ4,
 		.level = 1,
 		.reserve = 4 * size,

@@ -395,6 +395,7 @@ static void check_request(void)
 static void set_up(void)
 {
 	struct uz_store_config store = {
+		.size = sizeof(store),
 		.codec = UZ_CODEC_LZ4,
 		.level = 1,
 		.reserve = 64 * DISK,

@@ -66,6 +66,7 @@ static void set_entry(unsigned slot, uz_entry e)
 static void start(uint8_t flags)
 {
 	struct uz_store_config config = {
+		.size = sizeof(config),
 		.codec = flags & 1 ? UZ_CODEC_ZSTD : UZ_CODEC_LZ4,
 		.level = 1,
 		.reserve = 256 * PAGE,

@@ -71,6 +71,7 @@ struct uz_arena *arena_attach(int fd)
 struct uz_store *store_new(const struct options *o, struct uz_arena *arena)
 {
 	struct uz_store_config config = {
+		.size = sizeof(config),
 		.arena = arena,
 		.codec = o->codec,
 		.level = uz_codec_info(o->codec)->level_default,

@@ -43,6 +43,7 @@ static int read_text(struct uz_worker *w)
 int main(void)
 {
 	struct uz_store_config config = {
+		.size = sizeof(config),
 		.codec = (enum uz_codec)uz_codec_by_name("zstd"),
 		.level = uz_codec_info(UZ_CODEC_ZSTD)->level_default,
 		.deferred = true,

@@ -87,7 +87,7 @@ static inline void drain(void *context, const void *buf, unsigned first, unsigne
 	atomic_fetch_add(&books.total, count);
 }
 
-static const struct uz_defer_ops ops = {.push = push, .drain = drain};
+static const struct uz_defer_ops ops = {.size = sizeof(ops), .push = push, .drain = drain};
 
 static inline void open_books(unsigned capacity, bool queued)
 {
@@ -124,8 +124,11 @@ static inline void open_gate(void)
 
 static inline struct uz_defer *new_defer(unsigned spares, unsigned max_age_ms)
 {
-	struct uz_defer_config config = {
-		.ops = &ops, .context = &books, .spares = spares, .max_age_ms = max_age_ms};
+	struct uz_defer_config config = {.size = sizeof(config),
+					 .ops = &ops,
+					 .context = &books,
+					 .spares = spares,
+					 .max_age_ms = max_age_ms};
 	struct uz_defer *d;
 
 	assert_int_equal(uz_defer_new(&config, &d), 0);

@@ -52,6 +52,7 @@ static inline void reopen_store(void)
 static inline int setup(void **state)
 {
 	config = (struct uz_store_config){
+		.size = sizeof(struct uz_store_config),
 		.codec = UZ_CODEC_LZ4,
 		.level = 1,
 		.reserve = 1 << 20,

@@ -15,7 +15,11 @@
 static void test_new_refuses(void **state)
 {
 	struct uz_defer *const untouched = (struct uz_defer *)0x1, *d = untouched;
-	struct uz_defer_config good = {.ops = &ops, .spares = 1, .max_age_ms = 1}, c;
+	struct uz_defer_config good = {.size = sizeof(good),
+				       .ops = &ops,
+				       .spares = 1,
+				       .max_age_ms = 1},
+			       c;
 
 	c = good;
 	c.ops = NULL;
@@ -26,10 +30,97 @@ static void test_new_refuses(void **state)
 	c = good;
 	c.max_age_ms = 0;
 	assert_int_equal(uz_defer_new(&c, &d), -EINVAL);
+	c = good;
+	c.size = 0; /* forgotten */
+	assert_int_equal(uz_defer_new(&c, &d), -EINVAL);
+	c = good;
+	c.ops = &(struct uz_defer_ops){.push = push, .drain = drain};
+	assert_int_equal(uz_defer_new(&c, &d), -EINVAL);
 	assert_ptr_equal(d, untouched);
 	uz_defer_free(NULL);
 	uz_defer_producer_free(NULL);
 }
+
+/* --- programs that were built with another version's headers --- */
+
+static void finish_never(void *context)
+{
+	atomic_fetch_add(&books.complaints, 1);
+}
+
+/* One that doesn't know of the last fields. */
+static void test_older_program(void **state)
+{
+	const struct uz_defer_ops old_ops = {.size = offsetof(struct uz_defer_ops, finish),
+					     .push = push,
+					     .drain = drain,
+					     .finish = finish_never};
+	struct uz_defer_config old = {.size = sizeof(old),
+				      .ops = &old_ops,
+				      .context = &books,
+				      .spares = 2,
+				      .max_age_ms = 10};
+	struct uz_defer_stat st;
+	struct uz_defer_producer *p;
+	struct uz_defer *d;
+
+	open_books(PER_PAGE, false);
+	assert_int_equal(uz_defer_new(&old, &d), 0);
+	p = new_producer(d);
+	assert_true(uz_defer_push(p, 0));
+	uz_defer_flush(d);
+	memset(&st, 0xee, sizeof(st));
+	st.size = offsetof(struct uz_defer_stat, fallbacks);
+	uz_defer_get_stat(d, &st);
+	assert_int_equal(st.size, offsetof(struct uz_defer_stat, fallbacks));
+	assert_int_equal(st.drained, 1);
+	assert_true(st.fallbacks == UINT64_C(0xeeeeeeeeeeeeeeee)); /* not its memory */
+	uz_defer_producer_free(p);
+	uz_defer_free(d);
+	close_books(1);
+
+	/* A field that it lacks is 0, also where that can't be. */
+	old.size = offsetof(struct uz_defer_config, max_age_ms);
+	assert_int_equal(uz_defer_new(&old, &d), -EINVAL);
+}
+
+/* One that knows of more fields: they may be there, but not be used. */
+static void test_newer_program(void **state)
+{
+	struct {
+		struct uz_defer_ops ops;
+		void *more;
+	} new_ops = {.ops = ops};
+	struct {
+		struct uz_defer_config config;
+		uint64_t more[2];
+	} new = {.config = {.ops = &new_ops.ops, .spares = 1, .max_age_ms = 1}};
+	struct {
+		struct uz_defer_stat stat;
+		uint64_t more[2];
+	} st;
+	struct uz_defer *const untouched = (struct uz_defer *)0x1, *d = untouched;
+
+	new_ops.ops.size = sizeof(new_ops);
+	new.config.size = sizeof(new);
+	new.more[1] = 1;
+	assert_int_equal(uz_defer_new(&new.config, &d), -E2BIG);
+	new.more[1] = 0;
+	new_ops.more = &st;
+	assert_int_equal(uz_defer_new(&new.config, &d), -E2BIG);
+	new_ops.more = NULL;
+	assert_ptr_equal(d, untouched);
+	assert_int_equal(uz_defer_new(&new.config, &d), 0);
+	memset(&st, 0xee, sizeof(st));
+	st.stat.size = sizeof(st);
+	uz_defer_get_stat(d, &st.stat);
+	assert_int_equal(st.stat.size, sizeof(st.stat));
+	assert_int_equal(st.stat.spares, 1);
+	assert_int_equal(st.more[0] | st.more[1], 0);
+	uz_defer_free(d);
+}
+
+/* --- buffers --- */
 
 /* Every capacity of a buffer, and both ways of saying that it is full. */
 static void test_capacities(void **state)
@@ -443,9 +534,12 @@ static void *flush_tracks(void *arg)
 
 static void check_flush(unsigned capacity, bool queued)
 {
-	static const struct uz_defer_ops track_ops = {
-		.push = push, .drain = drain_track, .finish = finish_track};
-	struct uz_defer_config config = {.ops = &track_ops, .spares = 16, .max_age_ms = 1};
+	static const struct uz_defer_ops track_ops = {.size = sizeof(track_ops),
+						      .push = push,
+						      .drain = drain_track,
+						      .finish = finish_track};
+	struct uz_defer_config config = {
+		.size = sizeof(config), .ops = &track_ops, .spares = 16, .max_age_ms = 1};
 	pthread_t threads[FLUSH_PRODUCERS + 2], noise;
 	uint64_t end_ns = uz_now_ns() + UZ_NSEC_PER_SEC / 2;
 	struct uz_defer *d;
@@ -736,8 +830,10 @@ static void *push_all_the_time(void *arg)
 /* Whoever looks never sees more drained than pushed, nor a counter that goes back. */
 static void test_stat(void **state)
 {
-	static const struct uz_defer_ops hammer_ops = {.push = push, .drain = drain_nothing};
-	struct uz_defer_config config = {.ops = &hammer_ops, .spares = 8, .max_age_ms = 1};
+	static const struct uz_defer_ops hammer_ops = {
+		.size = sizeof(hammer_ops), .push = push, .drain = drain_nothing};
+	struct uz_defer_config config = {
+		.size = sizeof(config), .ops = &hammer_ops, .spares = 8, .max_age_ms = 1};
 	struct hammer h = {.end_ns = uz_now_ns() + UZ_NSEC_PER_SEC};
 	struct uz_defer_stat last = {0}, st = {0};
 	pthread_t producer, noise;
@@ -797,8 +893,11 @@ static uint64_t do_chore(void *context, bool stop)
 
 static struct uz_defer *defer_with_chore(struct chore *c, unsigned max_age_ms)
 {
-	struct uz_defer_config config = {
-		.ops = &ops, .context = &books, .spares = 4, .max_age_ms = max_age_ms};
+	struct uz_defer_config config = {.size = sizeof(config),
+					 .ops = &ops,
+					 .context = &books,
+					 .spares = 4,
+					 .max_age_ms = max_age_ms};
 	struct uz_defer *d;
 
 	open_books(PER_PAGE, false);
@@ -881,12 +980,14 @@ static void test_work_is_ended(void **state)
 	assert_int_equal(c.calls_to_stop, 21);
 
 	/* Prepared, and never started. */
-	assert_int_equal(uz_defer_prepare(&(struct uz_defer_config){.ops = &ops,
-								    .context = &books,
-								    .spares = 4,
-								    .max_age_ms = 1},
-					  &d),
-			 0);
+	assert_int_equal(
+		uz_defer_prepare(&(struct uz_defer_config){.size = sizeof(struct uz_defer_config),
+							   .ops = &ops,
+							   .context = &books,
+							   .spares = 4,
+							   .max_age_ms = 1},
+				 &d),
+		0);
 	uz_defer_free(d);
 }
 
@@ -894,6 +995,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_new_refuses),
+		cmocka_unit_test(test_older_program),
+		cmocka_unit_test(test_newer_program),
 		cmocka_unit_test(test_capacities),
 		cmocka_unit_test(test_free_drains),
 		cmocka_unit_test(test_many_producers),

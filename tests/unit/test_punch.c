@@ -37,8 +37,11 @@ static void kick(void *context)
 
 static void trimmer_init(struct trimmer *t, struct uz_arena *a)
 {
-	struct uz_defer_config config = {
-		.ops = &ops, .context = &books, .spares = 4, .max_age_ms = 5};
+	struct uz_defer_config config = {.size = sizeof(config),
+					 .ops = &ops,
+					 .context = &books,
+					 .spares = 4,
+					 .max_age_ms = 5};
 
 	open_books(PER_PAGE, false);
 	t->arena = a;

@@ -36,12 +36,68 @@ static void test_config(void **state)
 		assert_int_equal(uz_store_new(&c, &s), -EINVAL);
 		assert_ptr_equal(s, untouched);
 	}
+	for (unsigned i = 0; i < 2; i++) { /* forgotten: the size, the arena */
+		struct uz_store_config c = config;
+
+		if (i)
+			c.arena = NULL;
+		else
+			c.size = 0;
+		assert_int_equal(uz_store_new(&c, &s), -EINVAL);
+	}
+	assert_ptr_equal(s, untouched);
 	open_store();
 	assert_page(3, PAGE_TEXT, 3);
 	assert_int_equal(uz_store_codec(store), UZ_CODEC_LZ4);
 	assert_int_equal(uz_store_disksize(store), SLOTS * PAGE);
 	uz_store_free(NULL);
 	uz_worker_free(NULL);
+}
+
+/* Programs that were built with the header of another version. */
+static void test_other_versions(void **state)
+{
+	struct {
+		struct uz_store_config config;
+		uint64_t more;
+	} new = {.config = config, .more = 1};
+	struct {
+		struct uz_store_stat stat;
+		uint64_t more;
+	} st;
+	struct uz_store_config old = config;
+	struct uz_store *s = NULL;
+
+	/* One that doesn't know how frees are deferred, nor that its struct may grow. */
+	put_page(3, PAGE_TEXT, 3);
+	close_store();
+	old.compact = old.deferred = true;
+	old.size = offsetof(struct uz_store_config, deferred);
+	assert_int_equal(uz_store_new(&old, &store), 0);
+	assert_int_equal(uz_worker_new(store, &worker), 0);
+	assert_page(3, PAGE_TEXT, 3);
+	assert_int_equal(uz_discard(worker, 0, SLOTS * PAGE), 0);
+	assert_int_equal(get_stat().defer_pushed, 0);
+	close_store();
+
+	new.config.size = sizeof(new);
+	assert_int_equal(uz_store_new(&new.config, &s), -E2BIG);
+	assert_null(s);
+	new.more = 0;
+	assert_int_equal(uz_store_new(&new.config, &store), 0);
+
+	memset(&st, 0xee, sizeof(st));
+	st.stat.size = offsetof(struct uz_store_stat, compr_bytes);
+	uz_store_get_stat(store, &st.stat);
+	assert_int_equal(st.stat.size, offsetof(struct uz_store_stat, compr_bytes));
+	assert_int_equal(st.stat.pages_stored, 0);
+	assert_true(st.stat.compr_bytes == UINT64_C(0xeeeeeeeeeeeeeeee)); /* not its memory */
+	st.stat.size = sizeof(st);
+	uz_store_get_stat(store, &st.stat);
+	assert_int_equal(st.stat.size, sizeof(st.stat));
+	assert_int_equal(st.stat.compr_bytes, 0);
+	assert_int_equal(st.stat.mem_limit, config.mem_limit);
+	assert_int_equal(st.more, 0);
 }
 
 static void test_range(void **state)
@@ -490,6 +546,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_config, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_versions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_part_of_page, setup, teardown),
