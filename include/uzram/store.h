@@ -161,6 +161,10 @@ static inline void uz_store_stat(struct uz_store *store, struct uz_store_stat *r
 	uz_store_get_stat(store, ret);
 }
 
+/* The pages_stored of uz_store_stat() alone, which takes a lock for each size class and area. This
+ * takes one, and may be called for each look at a file's attributes. */
+uint64_t uz_store_pages_stored(struct uz_store *store);
+
 enum uz_codec uz_store_codec(const struct uz_store *store);
 uint64_t uz_store_disksize(const struct uz_store *store);
 

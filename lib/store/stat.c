@@ -46,6 +46,14 @@ uint64_t uz_store_pending_bytes(struct uz_store *s)
 	return pending_bytes(&all, drained);
 }
 
+uint64_t uz_store_pages_stored(struct uz_store *s)
+{
+	struct counters all = {0};
+
+	add_up(s, &all);
+	return sum(&all, N_PAGES);
+}
+
 static void stat_defer(struct uz_store *s, uint64_t drained_bytes, const struct counters *all,
 		       struct uz_store_stat *st)
 {

@@ -81,6 +81,11 @@ void uz_store_get_stat(struct uz_store *store, struct uz_store_stat *ret)
 	*ret = (struct uz_store_stat){.size = ret->size};
 }
 
+uint64_t uz_store_pages_stored(struct uz_store *store)
+{
+	return 0;
+}
+
 enum uz_codec uz_store_codec(const struct uz_store *store)
 {
 	return store->config.codec;

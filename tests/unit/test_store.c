@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "arena/internal.h"
+#include "pool/internal.h"
+
 /* --- arguments --- */
 
 static void test_config(void **state)
@@ -409,6 +412,26 @@ static void test_statistics(void **state)
 	assert_int_equal(st.mem_used, pool.pages * PAGE);
 }
 
+/* How many pages are stored is known without the locks that all statistics take. */
+static void test_pages_stored(void **state)
+{
+	struct size_class *c = &store->pool->classes[0];
+	struct area *area = &arena->areas[0];
+	uint64_t pages;
+
+	for (uint64_t slot = 0; slot < 10; slot++)
+		put_page(slot, (enum page_kind)(slot % PAGE_KINDS), slot);
+	put_page(0, PAGE_RANDOM, 0);
+	assert_int_equal(uz_discard(worker, 9 * PAGE, PAGE), 0);
+	uz_spin_lock(&c->lock);
+	uz_spin_lock(&area->lock);
+	pages = uz_store_pages_stored(store);
+	uz_spin_unlock(&area->lock);
+	uz_spin_unlock(&c->lock);
+	assert_int_equal(pages, get_stat().pages_stored);
+	assert_in_range(pages, 1, 9);
+}
+
 /* The counters of workers that are gone stay. */
 static void test_statistics_of_workers(void **state)
 {
@@ -556,6 +579,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_codec_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reopen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_statistics, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_stored, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_statistics_of_workers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_max, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compact, setup, teardown),

@@ -44,12 +44,9 @@ static void reply_result(fuse_req_t req, int err)
 
 static void fill_disk(struct fuse_thread *t, struct stat *st)
 {
-	struct uz_store_stat stat;
-
-	uz_store_stat(t->store, &stat);
 	st->st_mode = S_IFREG | 0600;
 	st->st_size = (off_t)uz_store_disksize(t->store);
-	st->st_blocks = (blkcnt_t)(stat.pages_stored * (UZ_PAGE_SIZE / 512));
+	st->st_blocks = (blkcnt_t)(uz_store_pages_stored(t->store) * (UZ_PAGE_SIZE / 512));
 }
 
 static bool fill_stat(struct fuse_thread *t, fuse_ino_t ino, struct stat *st)
@@ -165,12 +162,10 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fuse_thread *t = thread_of(req);
-	struct uz_store_stat stat;
 	struct statvfs st = {.f_bsize = UZ_PAGE_SIZE, .f_frsize = UZ_PAGE_SIZE, .f_namemax = 255};
 
-	uz_store_stat(t->store, &stat);
 	st.f_blocks = uz_store_disksize(t->store) / UZ_PAGE_SIZE;
-	st.f_bfree = st.f_bavail = st.f_blocks - stat.pages_stored;
+	st.f_bfree = st.f_bavail = st.f_blocks - uz_store_pages_stored(t->store);
 	st.f_files = 2 + control_attribute_count;
 	fuse_reply_statfs(req, &st);
 }
