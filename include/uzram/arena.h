@@ -3,10 +3,10 @@
  * The arena: the shared memory that holds a device's pages and outlives the process that serves
  * them.
  *
- * One unlinked file on a tmpfs of its own, mapped whole: superblock, slot table, data. Its pages
- * are never swapped out (tmpfs mounted noswap; where the kernel has no such option, before Linux
- * 6.4, the caller locks them with mlockall()) and never dumped. A process that has the descriptor
- * can attach to it again.
+ * It is one unlinked file on a tmpfs of its own, mapped as a whole: superblock, slot table, data.
+ * A core dump does not have it. Its pages are never swapped out: the tmpfs is mounted with noswap;
+ * where the kernel has no such option, before Linux 6.4, the caller locks them with mlockall(2).
+ * Any process that holds the file descriptor can attach to the arena.
  */
 #ifndef UZRAM_ARENA_H
 #define UZRAM_ARENA_H
@@ -18,29 +18,30 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* 4 TiB. A device takes up to 18 times its size of address space, of which x86-64 has 128 TiB. */
+/* 4 TiB. A device takes up to 18 times its size of address space, and x86-64 has 128 TiB. */
 #define UZ_DISKSIZE_MAX (UINT64_C(4) << 40)
 
 struct uz_arena;
 
-/* Make the arena of a device of disksize bytes: a multiple of UZ_PAGE_SIZE, at most
- * UZ_DISKSIZE_MAX. The slot table, 8 bytes a page, is populated at once; data memory only as it is
- * needed. -EINVAL (size), -ENOMEM, or what mounting a tmpfs or creating a memfd returned. */
+/* Make the arena of a device of disksize bytes, a multiple of UZ_PAGE_SIZE and at most
+ * UZ_DISKSIZE_MAX. The slot table, 8 bytes a page, takes memory at once; data memory comes only
+ * as it is needed. 0; -EINVAL (the size); -ENOMEM; or what mounting a tmpfs or creating a memfd
+ * returned. */
 int uz_arena_new(uint64_t disksize, struct uz_arena **ret);
 
-/* Attach to the arena behind fd, which is duplicated. -EPROTO if it is not an arena of this layout
- * version or its geometry can't be: it is then left as it is. */
+/* Attach to the arena behind fd, which is duplicated. -EPROTO: it is no arena of this layout
+ * version, or its geometry is impossible. It is left as it is then. */
 int uz_arena_attach(int fd, struct uz_arena **ret);
 
-/* Whether uz_arena_attach() would take the arena behind fd, as far as it depends on the arena; it
- * is not mapped. *ret_disksize is the device's size in bytes. -EPROTO. */
+/* Whether uz_arena_attach() would take the arena behind fd, as far as that depends on the arena.
+ * It is not mapped. *ret_disksize is the device's size in bytes. 0 or -EPROTO. */
 int uz_arena_check(int fd, uint64_t *ret_disksize);
 
-/* Unmap and close. The memory itself is gone when the last descriptor and mapping are. NULL is
- * allowed. */
+/* Unmap the arena and close its descriptor. The memory is freed when the last descriptor and
+ * mapping, in any process, are gone. NULL is allowed. */
 void uz_arena_free(struct uz_arena *arena);
 
-/* The descriptor, owned by the arena. */
+/* The file descriptor. It stays owned by the arena. */
 int uz_arena_fd(const struct uz_arena *arena);
 
 /* The root directory of the arena's tmpfs, owned by the arena. -1 if it was attached, or where the

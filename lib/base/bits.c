@@ -41,7 +41,7 @@ int uz_bits_init(struct uz_bits *b, uint32_t bound)
 		b->level[n] = at;
 		at += size[n];
 	}
-	/* The levels above the first, a 64th of it, at once. */
+	/* Populate the levels above level 0 at once: together they are a 63rd of it. */
 	err = populate_words(b->level[b->nlevels - 1], b->level[0] + 1);
 	if (err)
 		uz_bits_done(b);
@@ -59,7 +59,8 @@ int uz_bits_populate(struct uz_bits *b, uint32_t first, uint32_t count)
 {
 	uint64_t end = (uint64_t)first + count;
 
-	/* With the word of the number after the last: uz_bits_next() goes on from there. */
+	/* Include the word of the number after the last one: uz_bits_next() reads it when it
+	 * goes on from there. */
 	return populate_words(b->level[0] + first / 64,
 			      b->level[0] + words(end < b->bound ? end + 1 : end));
 }
@@ -103,7 +104,8 @@ void uz_bits_clear(struct uz_bits *b)
 		uz_bits_remove(b, n);
 }
 
-/* Up until a word has a bit beyond where we come from, then down by the nearest bits. */
+/* Both climb levels until a word has a member at or beyond `from`; then they descend to the
+ * nearest one. */
 
 uint32_t uz_bits_next(const struct uz_bits *b, uint32_t from)
 {

@@ -18,7 +18,8 @@
 
 #define NOT_ARMED UZ_CRASH_COUNT
 
-/* Of a thread's passes, one in so many. A sleep is as long as many steps of other threads. */
+/* A thread yields at one in YIELD_ONE_IN of its passes, and sleeps at one in SLEEP_ONE_IN. The
+ * longest sleep lasts for many steps of the other threads. */
 #define YIELD_ONE_IN 8
 #define SLEEP_ONE_IN 128
 #define SLEEP_US_MAX 100

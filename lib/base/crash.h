@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Crash points: in a test build (-DUZ_TEST_HOOKS), named places at which the process can be made to
- * die on the spot, to show that nothing is lost wherever that happens; or at which threads give way
- * to each other, to show that they may. In any other build nothing is left of them.
+ * Crash points: named places in the code of a test build (-DUZ_TEST_HOOKS). A test makes the
+ * process die at one of them, to show that nothing is lost wherever that happens; or it makes
+ * threads yield to each other there, to show that no order of steps does harm. An ordinary build
+ * has nothing of them.
  *
- * UZ_CRASH=POINT:N in the environment arms one point: of its passes, counted over all threads, the
- * process does not survive one that it chooses among the first N. It dies by __builtin_trap(): that
- * takes no system call, which a seccomp filter could refuse, and no signal mask stops it.
+ * UZ_CRASH=POINT:N in the environment arms one point. The process dies at one of its first N
+ * passes, counted over all threads; which one, it draws at random. It dies by __builtin_trap(),
+ * which takes no system call that a seccomp filter could refuse, and which no signal mask stops.
  */
 #ifndef UZ_BASE_CRASH_H
 #define UZ_BASE_CRASH_H
@@ -53,24 +54,24 @@ enum uz_crash_point {
 #undef X
 };
 
-/* The name of a point, 0 to UZ_CRASH_COUNT - 1; the library's are those below
- * UZ_CRASH_COUNT_LIBRARY. */
+/* The name of a point, which is from 0 to UZ_CRASH_COUNT - 1. The library's points are those
+ * below UZ_CRASH_COUNT_LIBRARY. */
 const char *uz_crash_name(unsigned point);
 
-/* Arm the point that the environment names; none where it names none. Call it in a new process
- * before it starts threads. -EINVAL: there is no such point, or N isn't a number from 1. */
+/* Arm the point that the environment names, if it names one. A new process calls this before it
+ * starts threads. -EINVAL: there is no such point, or N is not a number from 1. */
 int uz_crash_arm(void);
 
-/* From now on a thread that passes a point lets others run first, now and then, and sleeps there a
- * little more rarely: so another thread does get in between two steps. The seed
- * decides, for each thread, at which passes. Call it before there are threads. */
+/* From now on a thread that passes a point yields to others now and then, and more rarely sleeps
+ * for a moment, so that another thread does get in between two steps. The seed decides, for each
+ * thread, at which passes. Call this before there are threads. */
 void uz_crash_yield(uint64_t seed);
 
 void uz_crash_pass(enum uz_crash_point point);
 
 #define UZ_CRASH(point) uz_crash_pass(UZ_CRASH_##point)
 
-/* A pass only counts while condition holds, which is not even looked at in any other build. */
+/* A pass counts only while condition holds. An ordinary build does not even evaluate it. */
 #define UZ_CRASH_WHILE(condition, point)                                                           \
 	do {                                                                                       \
 		if (condition)                                                                     \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * futex(2), private to the process, and the monotonic clock its time-outs are measured by.
+ * futex(2), private to the process, and the monotonic clock that its timeouts are measured by.
  */
 #ifndef UZ_BASE_FUTEX_H
 #define UZ_BASE_FUTEX_H

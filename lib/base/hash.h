@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * XXH3, 64 bits: libxxhash's, or with AVX2 where the CPU has it, in a quarter of the time (20 ns
- * instead of 70 for each KiB). The result is the same.
+ * XXH3 with 64 bits. Where the CPU has AVX2 it is compiled for that, and takes a quarter of the
+ * time (20 ns instead of 70 for each KiB); elsewhere it is libxxhash's own. The result is the
+ * same.
  *
- * The library as distributions build it knows SSE2 only. Its dispatching twin, where there is one,
- * leaves the upper halves of the vector registers dirty (0.8.1), which slows SSE code that comes
- * after it, down to a third.
+ * Distributions build libxxhash for SSE2 only. Its dispatching twin, where there is one, leaves
+ * the upper halves of the vector registers dirty (version 0.8.1), which slows the SSE code that
+ * runs after it, down to a third.
  */
 #ifndef UZ_BASE_HASH_H
 #define UZ_BASE_HASH_H
@@ -15,7 +16,7 @@
 #include <xxhash.h>
 
 #ifdef __x86_64__
-/* Only where the CPU has AVX2. */
+/* Call this only where the CPU has AVX2. */
 uint64_t uz_hash_avx2(const void *data, size_t len);
 #endif
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * XXH3 compiled for AVX2, as this file alone is: libxxhash's own code, inlined.
+ * XXH3 compiled for AVX2: libxxhash's own code, inlined. This file alone is built with -mavx2,
+ * since everything else must run on CPUs that lack it.
  */
 #define XXH_INLINE_ALL
 #include "base/hash.h"

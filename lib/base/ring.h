@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a ring may do. No seccomp filter sees that, so a ring of a process that serves is restricted
- * by the kernel, for good, to the operations it needs.
+ * What an io_uring may do. No seccomp filter sees what a ring does, so each ring of a process
+ * that serves is restricted by the kernel, for good, to the operations it needs.
  */
 #ifndef UZ_BASE_RING_H
 #define UZ_BASE_RING_H
@@ -11,8 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* liburing's functions for these two opcodes are declared, but not exported by every version of
- * it. */
+/* liburing declares functions for these two opcodes, but not every version of it exports them. */
 static inline int uz_ring_register(const struct io_uring *ring, unsigned opcode, const void *arg,
 				   unsigned count)
 {
@@ -25,8 +24,8 @@ static inline int uz_ring_register(const struct io_uring *ring, unsigned opcode,
 extern struct io_uring uz_ring_enabled; /* the last one, for a test that tries it; crash.c */
 #endif
 
-/* Restrict a ring, made with IORING_SETUP_R_DISABLED, to the operations that allowed lists, and
- * enable it. 0 or -errno. */
+/* Restrict a ring, which was made with IORING_SETUP_R_DISABLED, to the operations that allowed
+ * lists, and enable it. 0 or -errno. */
 static inline int uz_ring_enable(struct io_uring *ring, const struct io_uring_restriction *allowed,
 				 unsigned count)
 {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * A spin lock for critical sections of a few dozen instructions that never sleep, fault or call
+ * A spin lock, for critical sections of a few dozen instructions that never sleep, fault or call
  * out.
  *
- * User space can be preempted inside such a section, so a waiter gives its CPU away after a short
- * spin.
+ * In user space a thread can be preempted inside such a section, so a waiter gives its CPU away
+ * after a short spin. It does so with sched_yield(2): a thread of a real-time class must not
+ * take these locks, since it would never yield to an ordinary thread that holds one on the same
+ * CPU.
  */
 #ifndef UZ_BASE_SPIN_H
 #define UZ_BASE_SPIN_H
@@ -26,7 +28,7 @@ static inline void uz_cpu_relax(void)
 #endif
 }
 
-/* Call in every round of a wait; *round starts at 0. */
+/* Call this in every round of a wait. *round is 0 at first. */
 static inline void uz_spin_backoff(unsigned *round)
 {
 	if (++*round < 64)
@@ -39,7 +41,8 @@ static inline void uz_spin_lock(struct uz_spin *s)
 {
 	unsigned round = 0;
 
-	/* Acquire pairs with the release in uz_spin_unlock(). */
+	/* Pairs with the release in uz_spin_unlock(): what the last holder has written is
+	 * visible here. */
 	while (atomic_exchange_explicit(&s->locked, true, memory_order_acquire)) {
 		while (atomic_load_explicit(&s->locked, memory_order_relaxed))
 			uz_spin_backoff(&round);
@@ -48,6 +51,7 @@ static inline void uz_spin_lock(struct uz_spin *s)
 
 static inline void uz_spin_unlock(struct uz_spin *s)
 {
+	/* Pairs with the acquire in uz_spin_lock(). */
 	atomic_store_explicit(&s->locked, false, memory_order_release);
 }
 

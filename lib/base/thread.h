@@ -25,8 +25,8 @@ static inline int uz_thread_start(pthread_t *ret, void *(*fn)(void *arg), void *
 	return 0;
 }
 
-/* Name the calling thread (at most 15 bytes). By itself: a thread's name is another's to set only
- * through /proc, which a server's root directory lacks. */
+/* Name the calling thread (at most 15 bytes). Each thread names itself: to name another one goes
+ * through /proc, which a jailed server does not have. */
 static inline void uz_thread_name(const char *name)
 {
 	pthread_setname_np(pthread_self(), name);

@@ -8,8 +8,8 @@ void *uz_codec_alloc(size_t size)
 {
 	void *mem = malloc(size);
 
-	/* Neither calloc(), which leaves fresh pages to be faulted in later, nor memset(), of which
-	 * and malloc() compilers make a calloc(). */
+	/* Not calloc(): it leaves fresh pages, which would be faulted in later, on the I/O path.
+	 * Not malloc() and memset() either: compilers make a calloc() of these two. */
 	if (mem)
 		explicit_bzero(mem, size);
 	return mem;

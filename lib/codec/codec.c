@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table of codecs, and the two that need no library: same-filled and raw.
+ * The table of codecs, and the two codecs that need no library: same-filled pages and raw ones.
  *
- * A new compressor is a number in uzram/codec.h, a file with its ops, and a row here.
+ * A new compressor is a number in uzram/codec.h, a file with its ops, and a row in this table.
  */
 #include "codec/codec.h"
 
@@ -17,7 +17,7 @@ static const struct uz_codec_ops *const codecs[UZ_CODEC_COUNT] = {
 };
 
 struct uz_codec_ctx {
-	enum uz_codec codec; /* what encoder is */
+	enum uz_codec codec; /* whose encoder it is */
 	void *encoder;
 	void *decoder[UZ_CODEC_COUNT]; /* NULL where decode needs no state */
 };
@@ -97,10 +97,11 @@ static bool same_filled(const void *page, uint64_t *ret_word)
 
 	memcpy(&first, p, sizeof(first));
 	memcpy(&last, p + UZ_PAGE_SIZE - sizeof(last), sizeof(last));
-	/* Many pages begin with a long run of zeroes; few of those end in one, too. */
+	/* Many pages begin with a long run of zeroes. Few of those end in one, too, so this
+	 * compare spares most of the long one below. */
 	if (first != last)
 		return false;
-	/* A page repeats its first word if and only if it equals itself one word further on. */
+	/* A page repeats its first word if and only if it equals itself shifted by one word. */
 	if (memcmp(p, p + sizeof(first), UZ_PAGE_SIZE - sizeof(first)) != 0)
 		return false;
 	*ret_word = first;

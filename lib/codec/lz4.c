@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * lz4: the raw block format, one block a page; the level is lz4's acceleration.
+ * lz4: the raw block format, one block a page. The level is lz4's acceleration.
  *
- * LZ4_compress_fast_extState() clears its 16 KiB state for every page: 0.15 of the 3 to 6 µs a page
- * takes. The way round that which the shared library exports, LZ4_resetStream_fast() and
- * LZ4_compress_fast_continue(), gives up the 16-bit table lz4 has for small inputs, and was up to
- * 30 % slower on pages that compress badly.
+ * LZ4_compress_fast_extState() clears its state of 16 KiB for every page, which takes 0.15 of
+ * the 3 to 6 µs a page. The functions of the shared library that avoid this,
+ * LZ4_resetStream_fast() and LZ4_compress_fast_continue(), do not use the 16-bit table that lz4
+ * has for small inputs. They were up to 30 % slower on pages that compress badly.
  */
 #include "codec/codec.h"
 
@@ -45,8 +45,8 @@ static int lz4_decode(void *dec, const void *src, size_t len, void *page)
 }
 
 const struct uz_codec_ops uz_codec_lz4 = {
-	/* At 64 lz4 looks for a match only every 64 bytes: ratio 1.3 to 1.9 where 1 has 1.8 to 3.4.
-	 */
+	/* At 64 lz4 looks for a match only every 64 bytes: the ratio is 1.3 to 1.9 where it is
+	 * 1.8 to 3.4 at 1. */
 	.info = {.name = "lz4", .level_min = 1, .level_max = 64, .level_default = 1},
 	.encoder_new = lz4_encoder_new,
 	.encode = lz4_encode,

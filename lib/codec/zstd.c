@@ -2,18 +2,20 @@
  *
  * zstd: an object is one bare compressed block.
  *
- * The frame around it would be the same for every page but for the block's length, which the slot's
- * entry knows, so encode takes it off and decode puts it back on. That is 10 bytes a page less than
- * ZSTD_compress() makes of it, for two short copies, 1 % of the time; and whatever an object holds,
- * zstd sees one block of one ordinary frame. (Its magicless format would save 5 bytes; but with
- * that libzstd 1.5.4 reads up to 3 bytes beyond an input that is shorter than a magic number.)
+ * The frame around a block would be the same for every page but for the block's length, which
+ * the slot's entry knows. So encode strips the frame and decode puts it back. An object is 10
+ * bytes shorter than the output of ZSTD_compress(), for two short copies (1 % of the time); and
+ * whatever an object holds, zstd sees one block of one ordinary frame. (zstd's magicless format
+ * would save 5 bytes; but libzstd 1.5.4 reads up to 3 bytes beyond an input in that format that
+ * is shorter than a magic number.)
  *
- * Contexts live in static workspaces, which is zstd's way of never calling an allocator: where it
- * would, it fails. They are sized for a page, so a level's tables are no larger than they must be
- * (72 KiB in all at level 1, 270 KiB at 19). This needs ZSTD_STATIC_LINKING_ONLY, an API that zstd
- * promises to keep only within one version; yet Debian's shared library exports it, and what is
- * used here has stood since 1.3. Should a library differ, making a context fails: it doesn't show
- * only later, as pages that are stored raw.
+ * Contexts live in static workspaces, which is zstd's way to never call an allocator: where it
+ * would have to, it fails. Workspaces are sized for one page, so a level's tables are no larger
+ * than they must be (72 KiB in all at level 1, 270 KiB at 19). This needs
+ * ZSTD_STATIC_LINKING_ONLY, an API that zstd promises to keep only within one version. Yet
+ * Debian's shared library exports it, and the functions used here have not changed since 1.3. If
+ * a library differs, making a context fails: the difference does not show only later, as pages
+ * that are stored raw.
  */
 #define ZSTD_STATIC_LINKING_ONLY
 #include "codec/codec.h"
@@ -41,7 +43,7 @@ struct zstd_decoder {
 	_Alignas(max_align_t) unsigned char workspace[];
 };
 
-/* What stands in front of an object of that length in its frame. */
+/* Write the headers that stand before an object of that length in its frame. */
 static void put_headers(unsigned char *frame, size_t len)
 {
 	unsigned block = (unsigned)len << 3 | 2 << 1 | 1; /* size, compressed, the last */
@@ -62,7 +64,8 @@ static int zstd_encode(void *enc, const void *page, void *dst, size_t cap)
 	if (ZSTD_isError(len) || len - HEADERS_SIZE > cap)
 		return -E2BIG;
 	len -= HEADERS_SIZE;
-	/* A page that doesn't compress comes as another type of block, and is of no use to us. */
+	/* zstd puts a page that does not compress into another type of block, which is of no use
+	 * here. */
 	put_headers(headers, len);
 	if (memcmp(e->frame, headers, sizeof(headers)) != 0)
 		return -E2BIG;
@@ -96,7 +99,8 @@ static int zstd_encoder_init(struct zstd_encoder *e, size_t workspace_size, int 
 
 static int zstd_encoder_new(int level, void **ret_enc)
 {
-	/* zstd picks the same parameters by itself when it is given a page to compress. */
+	/* These are the parameters that zstd picks by itself when it is given a page to
+	 * compress. */
 	ZSTD_compressionParameters params = ZSTD_getCParams(level, UZ_PAGE_SIZE, 0);
 	size_t workspace_size = ZSTD_estimateCCtxSize_usingCParams(params);
 	struct zstd_encoder *e = uz_codec_alloc(sizeof(*e) + workspace_size);
