@@ -44,14 +44,15 @@ void uz_arena_free(struct uz_arena *arena);
 /* The file descriptor. It stays owned by the arena. */
 int uz_arena_fd(const struct uz_arena *arena);
 
-/* The root directory of the arena's tmpfs, owned by the arena. -1 if it was attached, or where the
- * process that made it could not mount: then the file is a memfd. */
+/* The root directory of the arena's tmpfs. It stays owned by the arena. -1: the arena was
+ * attached, or the process that made it could not mount, so that the file is a memfd. */
 int uz_arena_root(const struct uz_arena *arena);
 
-/* Let the arena whose root that is have at most so many bytes of memory, superblock and slot table
- * included; 0: as many as it likes. For the sake of the machine: a process that has the arena can
- * populate it as it likes, whatever the store's limit is. What is there already stays, and is the
- * bound until this is called again. 0, or -errno: -EPERM without CAP_SYS_ADMIN. */
+/* Bound the memory of the arena that has that root, superblock and slot table included, to so
+ * many bytes; 0: no bound. This protects the machine: a process that has the arena can populate
+ * it as it likes, whatever the store's limit is. Memory that exists already stays, and if it is
+ * more, its amount is the bound until this is called again. 0, or -errno: -EPERM without
+ * CAP_SYS_ADMIN. */
 int uz_arena_bound(int root, uint64_t bytes);
 
 /* The device's size in bytes. */

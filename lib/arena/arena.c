@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The arena's file: making it, attaching to it, mapping it.
+ * The arena's file: how it is made, attached to, and mapped.
  */
 #include "arena/internal.h"
 
@@ -19,7 +19,7 @@
 #include <xxhash.h>
 
 #define MAGIC UINT64_C(0x306d6172757a7a75) /* "uzzuram0" */
-/* A test build's arenas are never mixed up with real ones. */
+/* A test build must never serve a real arena, nor the other way round. */
 #ifdef UZ_TEST_HOOKS
 #define VERSION 1000
 #else
@@ -30,7 +30,8 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "slot entries are shared between proc
 
 /* --- the file --- */
 
-/* A bound that bounds nothing. Not 0: a tmpfs that was made without a bound can't be given one. */
+/* A bound that bounds nothing. It is not 0, which lifts tmpfs's own limit for good: a tmpfs that
+ * was made without a bound can't be given one. */
 #define NO_BOUND (UINT64_C(1) << 60)
 
 static int set_tmpfs_size(int fs, uint64_t bytes)
@@ -41,8 +42,8 @@ static int set_tmpfs_size(int fs, uint64_t bytes)
 	return fsconfig(fs, FSCONFIG_SET_STRING, "size", text, 0);
 }
 
-/* A tmpfs that is attached nowhere. Returns its root directory, or -errno; -EINVAL where the kernel
- * (before 6.4) has no noswap. */
+/* Make a tmpfs that is attached nowhere. Returns its root directory, or -errno: -EINVAL where
+ * the kernel, before 6.4, does not know noswap. */
 static int mount_tmpfs(bool noswap)
 {
 	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt = -1, root = -1, err = 0;
@@ -61,8 +62,8 @@ static int mount_tmpfs(bool noswap)
 	return err ? err : root;
 }
 
-/* The file, and the root of the tmpfs that it is in, or -1: with no right to mount it is a memfd.
- */
+/* Make the file. *ret_root is the root of the tmpfs that it is in, or -1: without the right to
+ * mount it is a memfd. */
 static int open_memory(int *ret_root)
 {
 	int root = mount_tmpfs(true), fd;
@@ -80,11 +81,11 @@ static int open_memory(int *ret_root)
 	return fd;
 }
 
-/* What is there may become more while the bound is being set. */
+/* The arena may grow by so much while the bound is being set; and how often that is tried. */
 #define GROWTH	    (UINT64_C(1) << 20)
 #define BOUND_TRIES 16
 
-/* The least bound that the kernel takes. */
+/* The lowest bound that the kernel takes, a little above the memory that there is. */
 static int least_bound(int root, uint64_t *ret_bytes)
 {
 	struct statfs st;
@@ -95,7 +96,7 @@ static int least_bound(int root, uint64_t *ret_bytes)
 	return 0;
 }
 
-/* -EINVAL: there is more by now. */
+/* 0, or -errno: -EINVAL: there is more memory by now. */
 static int try_bound(int root, uint64_t bytes)
 {
 	uint64_t least = 0;
@@ -106,8 +107,8 @@ static int try_bound(int root, uint64_t bytes)
 	fs = fspick(root, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
 	if (fs < 0)
 		return -errno;
-	/* The kernel wants to hear again what it can't change; before Linux 6.4 it doesn't know it,
-	 * and this call changes nothing. */
+	/* The kernel insists on this flag if the tmpfs was made with it. Before Linux 6.4 it
+	 * does not know the flag, and the call has no effect. */
 	fsconfig(fs, FSCONFIG_SET_FLAG, "noswap", NULL, 0);
 	if (set_tmpfs_size(fs, bytes > least ? bytes : least) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
@@ -137,8 +138,8 @@ static void describe(uint64_t disksize, struct uz_superblock *sb)
 	uint64_t table = disksize / UZ_PAGE_SIZE * sizeof(uint64_t);
 	uint64_t span = UINT64_C(1) << 20;
 
-	/* An incompressible device fills its own size; a unit more for each class may be partly
-	 * filled. */
+	/* Each area has room for a device of incompressible pages. The eighth more is for
+	 * zspages that are partly filled. */
 	while (span < disksize + disksize / 8)
 		span <<= 1;
 	memset(sb, 0, sizeof(*sb));
@@ -162,7 +163,7 @@ static uint64_t file_size(const struct uz_superblock *sb)
 	return sb->data_off + UZ_UNIT_PAGES_MAX * sb->area_span;
 }
 
-/* Map fd, whose superblock is sb; the arena owns fd from here on, even on failure. */
+/* Map fd, whose superblock is sb. The arena owns fd from here on, even on failure. */
 static int map(int fd, const struct uz_superblock *sb, struct uz_arena **ret)
 {
 	struct uz_arena *a = aligned_alloc(64, sizeof(*a));
@@ -179,7 +180,7 @@ static int map(int fd, const struct uz_superblock *sb, struct uz_arena **ret)
 	a->sb = *sb;
 	a->map_size = file_size(sb);
 	atomic_init(&a->limit, UINT64_MAX);
-	atomic_init(&a->vain_at, UINT32_MAX); /* not came */
+	atomic_init(&a->vain_at, UINT32_MAX); /* any value but that of `came` */
 	p = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED) {
 		err = -errno;
@@ -224,7 +225,7 @@ int uz_arena_new(uint64_t disksize, struct uz_arena **ret)
 	return err;
 }
 
-/* Read the superblock of the arena behind fd; -EPROTO if it is none of this version. */
+/* Read the superblock of the arena behind fd. -EPROTO: it has none of this version. */
 static int read_superblock(int fd, struct uz_superblock *ret)
 {
 	struct uz_superblock sb, want;
@@ -233,7 +234,7 @@ static int read_superblock(int fd, struct uz_superblock *ret)
 	if (pread(fd, &sb, sizeof(sb), 0) != sizeof(sb) || sb.magic != MAGIC ||
 	    sb.version != VERSION || sb.sum != superblock_sum(&sb) || !disksize_valid(sb.disksize))
 		return -EPROTO;
-	/* All geometry follows from the size: no other can be this version's. */
+	/* The size determines everything else: this version makes no other superblock for it. */
 	describe(sb.disksize, &want);
 	if (memcmp(&sb, &want, sizeof(sb)) != 0)
 		return -EPROTO;

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * Units handed out and given back: from the reserve; where that is dry, after a wait for whatever
- * comes first; and where the refill thread is late, from the kernel.
+ * Units are handed out and given back. They come from the reserve; where that is dry, after a
+ * wait for whatever comes first; and where the refill thread is late, from the kernel.
  *
- * A getter that populates for itself does not depend on when the refill thread gets a CPU. The
- * price is that it may be gone for long. Our threads allocate without I/O (PR_SET_IO_FLUSHER, that
- * is PF_MEMALLOC_NOIO), so that such an allocation never waits for a page to be written to the very
- * device that we serve. But a request for single pages is not refused (unless a memory cgroup's
- * limit does): the allocator tries until there is memory, and without __GFP_FS it does not call the
- * OOM killer. The killer comes only when other allocations of the machine find that nothing can be
- * reclaimed; for that, what they write to the device must be answered, if only by an error. So the
- * caller of uz_arena_set_populators() leaves at least one thread that takes any request and never
- * populates at the same time: it serves, its vain wait is bounded, and then it fails writes at
- * once. A device with a single thread has no getter that may populate, and depends on the refill
- * thread. No getter holds a lock or a slot while it populates, so nothing waits for it but the
+ * A getter that populates a unit for itself does not depend on when the refill thread gets a
+ * CPU. The price is that it may be in the kernel for long. The threads that call us allocate
+ * without I/O (PR_SET_IO_FLUSHER, which is PF_MEMALLOC_NOIO), so that their allocations never
+ * wait for a page to be written to the very device that they serve. But the kernel does not
+ * refuse a request for single pages, unless the limit of a memory cgroup does: the allocator
+ * tries until there is memory, and without __GFP_FS it does not call the OOM killer. The killer
+ * comes only when other allocations of the machine find that nothing can be reclaimed; and for
+ * that, what they write to the device must be answered, if only by an error.
+ *
+ * So uz_arena_set_populators() must leave at least one thread that takes any request and never
+ * populates. It serves; its wait in vain is bounded; and from then on it fails writes at once. A
+ * device with a single thread has no getter that may populate, and depends on the refill thread.
+ * A getter holds no lock and no slot while it populates, so that nothing waits for it but the
  * request it carries.
  */
 #include "arena/internal.h"
@@ -22,9 +24,9 @@
 
 #include "base/futex.h"
 
-/* A getter naps this long at most, and populates for itself after the first such time: enough for
- * the refill thread to make several rounds, a millisecond or two each, or to be given a CPU by a
- * busy scheduler; short for a write that would else fail. */
+/* How long a getter naps at a time. After the first nap it may populate a unit for itself. That
+ * is long enough for the refill thread to make several rounds of a millisecond or two, or to be
+ * given a CPU by a busy scheduler; and short for a write that would fail otherwise. */
 #define NAP_NS	    (UZ_ARENA_SELF_MS * UZ_NSEC_PER_MSEC)
 #define WAIT_NS	    (UZ_ARENA_WAIT_MS * UZ_NSEC_PER_MSEC)
 #define WAIT_MAX_NS (UZ_ARENA_WAIT_MAX_MS * UZ_NSEC_PER_MSEC)
@@ -36,7 +38,8 @@ static int charge(struct uz_arena *a, unsigned npages)
 	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
 	uint64_t max = atomic_load_explicit(&a->used_max, memory_order_relaxed);
 
-	/* Not add and then look: what one thread is refused must not count against another. */
+	/* Compare before adding: pages that this thread is refused must not, even for a moment,
+	 * count against another. */
 	do {
 		if (used + npages > uz_arena_limit_pages(a))
 			return -ENOSPC;
@@ -55,8 +58,8 @@ static void uncharge(struct uz_arena *a, unsigned npages)
 	atomic_fetch_sub_explicit(&a->used_pages, npages, memory_order_relaxed);
 }
 
-/* The reserve that the limit won't let out any more goes back to the kernel: have the refill thread
- * look, once. */
+/* What the limit will not let out any more of the reserve goes back to the kernel. The refill
+ * thread sees to that: kick it, once. */
 static int64_t refuse(struct uz_arena *a)
 {
 	if (!atomic_load_explicit(&a->at_limit, memory_order_relaxed) &&
@@ -75,13 +78,15 @@ void uz_arena_set_limit(struct uz_arena *a, uint64_t bytes)
 
 /* --- get and put --- */
 
-/* At this mark, and not below it, the refill thread is kicked: one system call a refill. */
+/* The refill thread is kicked when this mark is reached, and not again below it: one system call
+ * for each refill. */
 static uint32_t low_mark(const struct area *ar)
 {
 	return ar->target - ar->target / 4;
 }
 
-/* The lowest: what is free gathers above, and goes back to the kernel in large pieces. */
+/* Take the lowest ready unit. So free units gather above, and go back to the kernel in large
+ * pieces. */
 static uint32_t take_ready(struct uz_arena *a, struct area *ar)
 {
 	uint32_t unit;
@@ -101,7 +106,7 @@ static uint32_t take_ready(struct uz_arena *a, struct area *ar)
 	return unit;
 }
 
-/* Units are free, of which charged_pages pages have been charged. */
+/* Units are free again. charged_pages pages of them have been charged. */
 static void give_back(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count,
 		      unsigned charged_pages)
 {
@@ -111,8 +116,8 @@ static void give_back(struct uz_arena *a, struct area *ar, const uint32_t *units
 	for (uint32_t i = 0; i < count; i++)
 		uz_bits_add(&ar->ready, units[i]);
 	ar->nready += count;
-	/* After the units are there, or another getter would find the limit open and no unit; and
-	 * before the surplus is found, of which the limit has a say. */
+	/* After the units have been added: another getter would find the limit open, but no
+	 * unit. Before surplus is looked for, since that depends on the limit. */
 	uncharge(a, charged_pages);
 	tell = uz_area_must_tell(a, ar);
 	uz_spin_unlock(&ar->lock);
@@ -121,7 +126,8 @@ static void give_back(struct uz_arena *a, struct area *ar, const uint32_t *units
 		uz_arena_tell_surplus(a);
 }
 
-/* The charge comes last: it is not held while there is nothing to be had for it. */
+/* Charge for a unit that has been taken. The charge comes last, so that none is held while there
+ * is nothing to be had for it. */
 static int64_t charge_unit(struct uz_arena *a, struct area *ar, uint32_t unit)
 {
 	if (charge(a, ar->npages) == 0)
@@ -178,7 +184,8 @@ static int64_t give_up(struct uz_arena *a)
 	return -ENOMEM;
 }
 
-/* No memory has come since came was read: the next getters need not wait to find that out. */
+/* No memory has come since this value of `came` was read: the next getters need not wait to find
+ * that out. */
 static int64_t give_up_at(struct uz_arena *a, uint32_t came)
 {
 	atomic_store_explicit(&a->vain_at, came, memory_order_relaxed);
@@ -194,7 +201,7 @@ static int64_t populate_for_self(struct uz_arena *a, struct area *ar)
 	if (unit < 0)
 		return give_up_at(a, came);
 	atomic_fetch_add_explicit(&a->self, 1, memory_order_relaxed);
-	/* There is memory; and it is another getter's turn. */
+	/* There is memory, then; and another getter may populate now. */
 	uz_arena_memory_came(a);
 	return charge_unit(a, ar, (uint32_t)unit);
 }
@@ -208,15 +215,18 @@ static void begin(struct uz_wait *w)
 void uz_arena_wait_begin(struct uz_arena *a, struct uz_wait *w)
 {
 	begin(w);
-	/* Before the caller looks: see uz_arena_wake_getters(). */
+	/* Pairs with uz_arena_wake_getters(): the getter counts itself before it looks.
+	 * looked_for is read before it looks, too, so that what comes after the look ends the
+	 * nap. */
 	atomic_fetch_add(&a->waiters, 1);
 	w->looked_for = atomic_load(&a->looked_for);
 	w->came = atomic_load(&a->came);
 	w->vain = 0;
 }
 
-/* Time counts as far as the nap was meant to last. A getter that comes to itself later has had no
- * CPU, or the machine stood still: then the threads that should get memory had no CPU either. */
+/* Sleep for NAP_NS at most, and count how long, but no more than that. A getter that wakes later
+ * has had no CPU, or the machine stood still, and so did the threads that should have found
+ * memory. */
 static void nap(struct uz_arena *a, struct uz_wait *w)
 {
 	uint64_t start = uz_now_ns(), took;
@@ -240,7 +250,7 @@ int64_t uz_arena_wait(struct uz_arena *a, struct uz_wait *w, unsigned npages)
 		return give_up(a);
 	if (w->napped >= NAP_NS && may_populate(a))
 		return populate_for_self(a, uz_area_of(a, npages));
-	if (w->came != came) { /* for another getter */
+	if (w->came != came) { /* memory has come, and another getter had it */
 		w->came = came;
 		w->vain = 0;
 	}
@@ -254,7 +264,8 @@ int64_t uz_arena_wait(struct uz_arena *a, struct uz_wait *w, unsigned npages)
 
 void uz_arena_wait_end(struct uz_arena *a, struct uz_wait *w)
 {
-	/* Release: pairs with the acquire in uz_arena_wake_getters(). */
+	/* Release: pairs with the acquire in uz_arena_wake_getters() and uz_arena_memory_came(),
+	 * which then see what this getter has stored in vain_at. */
 	atomic_fetch_sub_explicit(&a->waiters, 1, memory_order_release);
 }
 

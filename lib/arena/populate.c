@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory from the kernel for cold units, by the refill thread a batch at a time, by a getter for
- * one unit of its own. Units in transit are in no set, so that the two need not know of each other.
+ * Memory from the kernel for cold units: for the refill thread a batch at a time, for a getter
+ * one unit of its own. Units in transit are in no set, so the two need not know of each other.
  */
 #include "arena/internal.h"
 
@@ -29,8 +29,8 @@ int uz_units_populate_private(struct area *ar, uint32_t first, uint32_t count)
 	return err;
 }
 
-/* Have private memory for the next count units that were never used: take_cold() takes no others.
- * So a unit whose own memory is refused goes back to a set without a page fault. */
+/* Have private memory for the next count units that have never been used. take_cold() takes no
+ * others: a unit whose own memory is refused can then go back to a set without a page fault. */
 static int extend(struct area *ar, uint32_t count)
 {
 	uint32_t from, to;
@@ -52,16 +52,16 @@ static int extend(struct area *ar, uint32_t count)
 	return 0;
 }
 
-/* Populate units in a row through the mapping: madvise() may wait for memory, and does so holding
- * the process's mmap_lock for reading, which page faults and other calls of madvise() take for
- * reading, too. fallocate() would wait holding the file's inode lock, which punches and SEEK_DATA
+/* Populate consecutive units. This goes through the mapping: madvise(2) may wait for memory, and
+ * meanwhile it holds the process's mmap_lock for reading, as page faults and other calls of
+ * madvise() do. fallocate(2) would wait with the inode's lock held, which punches and SEEK_DATA
  * need. */
 static int populate_row(struct uz_arena *a, struct area *ar, uint32_t first, uint32_t count)
 {
 	return touch(a->data + ar->base, uz_unit_bytes(ar), first, count);
 }
 
-/* Returns how many units it has populated, in their order; *ret_err says why not all. */
+/* Populate units, in their order. Returns how many it has populated; *ret_err says why not all. */
 static uint32_t populate_units(struct uz_arena *a, struct area *ar, const uint32_t *units,
 			       uint32_t count, int *ret_err)
 {
@@ -98,8 +98,8 @@ static uint32_t take_cold(struct area *ar, uint32_t *units, uint32_t max)
 	return count;
 }
 
-/* The units leave transit. Returns whether the drain thread is to be told of surplus: other threads
- * have put units back in the meantime. */
+/* The units leave transit. Returns whether there is surplus to tell of: other threads may have
+ * put units back in the meantime. */
 static bool make_ready(struct uz_arena *a, struct area *ar, const uint32_t *units, uint32_t count)
 {
 	bool tell;
@@ -113,6 +113,7 @@ static bool make_ready(struct uz_arena *a, struct area *ar, const uint32_t *unit
 	return tell;
 }
 
+/* Units leave transit without memory. The last ones go back to those that were never used. */
 static void make_cold(struct area *ar, const uint32_t *units, uint32_t count)
 {
 	uz_spin_lock(&ar->lock);
@@ -144,6 +145,7 @@ int uz_populate_batch(struct uz_arena *a, struct area *ar, uint32_t want)
 	return done < count ? err : (int)done;
 }
 
+/* Whether no unit of this size is cold. */
 static bool is_used_up(struct area *ar)
 {
 	bool used_up;
@@ -159,7 +161,7 @@ int64_t uz_populate_one(struct uz_arena *a, struct area *ar)
 	uint32_t unit;
 	int err;
 
-	/* Again where another thread has taken what was prepared. */
+	/* Try again if another thread has taken what was prepared here. */
 	while (!take_cold(ar, &unit, 1)) {
 		err = is_used_up(ar) ? -ENOMEM : extend(ar, 1);
 		if (err)

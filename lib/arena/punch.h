@@ -16,7 +16,7 @@
 
 #define UZ_PUNCHES_MAX 64 /* in flight */
 
-/* All but `requested` belongs to the thread that calls uz_punch_work(). */
+/* All fields but `requested` belong to the thread that calls uz_punch_work(). */
 struct uz_punch {
 	struct uz_arena *arena; /* NULL: not initialised */
 	struct io_uring ring;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * The refill thread: it populates cold units until the reserve is full, so that no other thread has
- * to.
+ * The refill thread. It populates cold units until the reserve is full, so that no other thread
+ * has to.
  */
 #include "arena/internal.h"
 
 #include "base/futex.h"
 #include "base/thread.h"
 
-#define REFILL_RETRY_MS 20 /* after the kernel refused memory */
+#define REFILL_RETRY_MS 20 /* the pause after the kernel has refused memory */
 
 static uint32_t wanted_units(struct uz_arena *a, struct area *ar)
 {
@@ -21,7 +21,7 @@ static uint32_t wanted_units(struct uz_arena *a, struct area *ar)
 	return target > nready ? target - nready : 0;
 }
 
-/* Make a batch of units ready. Returns how many, 0 if no more are wanted, or -errno. */
+/* Make a batch of units ready. Returns how many; 0: no more are wanted; -errno. */
 static int refill_batch(struct uz_arena *a, struct area *ar)
 {
 	uint32_t want = wanted_units(a, ar);
@@ -30,9 +30,9 @@ static int refill_batch(struct uz_arena *a, struct area *ar)
 		    : 0;
 }
 
-/* --- the reserve, shared out by demand --- */
+/* --- how the reserve is divided: by demand --- */
 
-/* What the limit will not let out is not kept ready. */
+/* The size of the reserve. What the limit will not let out is not kept ready. */
 static uint64_t reserve_pages(const struct uz_arena *a)
 {
 	uint64_t left = uz_arena_left(a);
@@ -40,16 +40,16 @@ static uint64_t reserve_pages(const struct uz_arena *a)
 	return left < a->reserve_pages ? left : a->reserve_pages;
 }
 
-/* Units that an area has whether they are in demand or not. */
+/* The units that an area gets whether they are in demand or not. */
 static uint64_t least_units(const struct area *ar, uint64_t reserve)
 {
 	uint64_t units = reserve / 8 / UZ_UNIT_PAGES_MAX / ar->npages;
 
-	/* Some pages more than the reserve cost less than a dry size. */
+	/* A few pages beyond the reserve cost less than a size without a single ready unit. */
 	return units < 4 ? 4 : units;
 }
 
-/* Set what is wanted from now on. Returns whether there is surplus now. */
+/* Set how many ready units are wanted from now on. Returns whether there is surplus to tell of. */
 static bool set_target(struct uz_arena *a, struct area *ar, uint64_t target)
 {
 	bool tell;
@@ -81,8 +81,8 @@ static void set_targets(struct uz_arena *a)
 		uz_arena_tell_surplus(a);
 }
 
-/* What was asked for since the last time counts as much as all before it. Only when it is enough to
- * go by: the mix of a few units is chance. */
+/* Half of the demand is what was asked for since the last update, and half is all that came
+ * before. There is no update before there is enough to go by: the mix of a few units is chance. */
 static void update_demand(struct uz_arena *a)
 {
 	uint64_t got[UZ_UNIT_PAGES_MAX], sum = 0;
@@ -107,10 +107,11 @@ static void update_demand(struct uz_arena *a)
 	}
 }
 
-/* Before anything has been asked for: as what is used, or else evenly. */
+/* The first targets, when nothing has been asked for yet: in proportion to what is used, or else
+ * even. */
 static void first_targets(struct uz_arena *a)
 {
-	uint64_t used = atomic_load(&a->used_pages);
+	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
 
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
 		struct area *ar = uz_area_of(a, n);
@@ -120,8 +121,9 @@ static void first_targets(struct uz_arena *a)
 	set_targets(a);
 }
 
-/* Areas take turns: one that is emptied as fast as it is filled must not keep the others dry. The
- * targets are set anew before each round, as this may go on for as long as demand does. */
+/* Populate until the targets are reached. Areas take turns, since one that is emptied as fast as
+ * it is filled must not keep the others dry. The targets are set anew before each round, since
+ * this goes on for as long as demand does. */
 static int refill(struct uz_arena *a)
 {
 	int done, err = 0;
@@ -151,8 +153,8 @@ static void *refill_main(void *arg)
 	while (!uz_helper_stopping(&a->refill)) {
 		uint32_t kicks = uz_helper_kicks(&a->refill);
 
-		/* A kick does not shorten the pause: each getter that finds nothing kicks, and each
-		 * vain call costs the kernel a search for memory. */
+		/* A kick must not shorten the pause: each getter that finds nothing kicks, and
+		 * each call in vain costs the kernel a search for memory. */
 		if (refill(a))
 			uz_helper_pause(&a->refill, REFILL_RETRY_MS * UZ_NSEC_PER_MSEC);
 		else

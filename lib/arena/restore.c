@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Taking over the data memory that another process left: which units have memory (survey), and
- * which of them are used (restore). What is free and has memory is ready, as it was for the dead;
- * whatever of it is surplus goes back to the kernel in the usual way, while pages are served.
+ * Taking over the data memory that another process has left: which units have memory (survey),
+ * and which of them are used (restore). Units that have memory and are free are ready, as they
+ * were for the process that died. If they are more than the reserve, the surplus goes back to
+ * the kernel in the usual way, while pages are served.
  *
- * Nobody serves meanwhile, so that memory may be had only from what others give up by themselves.
- * Who stands by to take over gets beforehand what that takes (warm).
+ * While nobody serves, memory can be had only from what others give up by themselves. So a
+ * process that stands by gets beforehand what a take-over needs (warm).
  */
 #include "arena/internal.h"
 
@@ -15,10 +16,11 @@
 
 #define WARM_UNITS 256
 
-/* What one page of page table entries maps. */
+/* What one page of page table entries maps, in bytes. */
 #define TABLE_REACH ((uintptr_t)UZ_PAGE_SIZE / sizeof(void *) * UZ_PAGE_SIZE)
 
-/* The first byte with memory at or after pos; both in the area. False: there is none. */
+/* Find the first byte with memory at or after pos; both are offsets in the area. False: there is
+ * none. */
 static bool find_data(const struct uz_arena *a, const struct area *ar, uint64_t pos,
 		      uint64_t *ret_from)
 {
@@ -35,7 +37,7 @@ static bool find_data(const struct uz_arena *a, const struct area *ar, uint64_t 
 	return true;
 }
 
-/* The first run of bytes with memory at or after pos. */
+/* Find the first run of bytes with memory at or after pos. */
 static bool find_memory(const struct uz_arena *a, const struct area *ar, uint64_t pos,
 			uint64_t *ret_from, uint64_t *ret_to)
 {
@@ -50,24 +52,25 @@ static bool find_memory(const struct uz_arena *a, const struct area *ar, uint64_
 	return true;
 }
 
-/* Have page tables for the memory at at, which is there. Returns where the next ones begin. */
+/* Have page tables for the memory at at, which exists. Returns where the reach of the next ones
+ * begins. */
 static uintptr_t prepare_table(uintptr_t at)
 {
 	madvise((void *)at, UZ_PAGE_SIZE, MADV_POPULATE_READ);
 	return (at + TABLE_REACH) & ~(TABLE_REACH - 1);
 }
 
-/* Have page tables for what is there: all that a first touch of it needs from then on is a page
- * fault that takes no memory. To take those faults beforehand would multiply the time in which
- * nobody is served. Below *done there are page tables already. Failure costs allocations later, no
- * more. */
+/* Have page tables for the memory from from to to. The first touch of a page then still costs a
+ * page fault, but no memory. To take those faults beforehand would multiply the time in which
+ * nobody is served. Below *done there are page tables already. A failure is no harm: the page
+ * tables are allocated later. */
 static void prepare_tables(uintptr_t from, uintptr_t to, uintptr_t *done)
 {
 	for (uintptr_t at = from > *done ? from : *done; at < to; at = *done)
 		*done = prepare_table(at);
 }
 
-/* Have private memory for the units up to end. */
+/* Have private memory for the units below end. */
 static int extend_private(struct area *ar, uint32_t end)
 {
 	int err;
@@ -82,8 +85,8 @@ static int extend_private(struct area *ar, uint32_t end)
 	return err;
 }
 
-/* A look at each page of page tables, not at each run of memory. Some more units than there are,
- * for those that come before the next time. */
+/* Look at each page of page tables, not at each run of memory. The private memory is for some
+ * more units than there are, for those that come before the next call. */
 static void warm_area(struct uz_arena *a, struct area *ar)
 {
 	uintptr_t base = (uintptr_t)a->data + ar->base;
@@ -93,7 +96,7 @@ static void warm_area(struct uz_arena *a, struct area *ar)
 		pos = prepare_table(base + from) - base;
 	units = pos / uz_unit_bytes(ar);
 	units += units / 8 + WARM_UNITS;
-	extend_private(ar, (uint32_t)units); /* or the survey will */
+	extend_private(ar, (uint32_t)units); /* a failure is no harm: the survey tries again */
 }
 
 void uz_arena_warm(struct uz_arena *a)
@@ -150,7 +153,8 @@ bool uz_arena_surveyed(const struct uz_arena *a, uint64_t off)
 	return off - ar->base < ar->first_untouched * uz_unit_bytes(ar);
 }
 
-/* The process died while the unit, which is free, was populated or punched. */
+/* Give back the memory of a free unit that has only a part of it: the other process died while
+ * the unit was being populated or punched. */
 static void punch_rest(struct uz_arena *a, const struct area *ar, uint32_t unit)
 {
 	struct uz_extent e = {ar->npages, unit, 1};
@@ -195,7 +199,7 @@ static int restore_area(struct uz_arena *a, struct area *ar, uint32_t end, uz_un
 int uz_arena_restore(struct uz_arena *a, const uint32_t end[UZ_UNIT_PAGES_MAX], uz_unit_used *used,
 		     void *context)
 {
-	atomic_store(&a->used_pages, 0);
+	atomic_store_explicit(&a->used_pages, 0, memory_order_relaxed);
 	a->trimming = false;
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {
 		int err = restore_area(a, uz_area_of(a, n), end[n - 1], used, context);

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving memory back to the kernel: what is beyond the reserve, from the highest unit down, as the
- * lowest are handed out first.
+ * Which memory goes back to the kernel: what is beyond the reserve, from the highest unit down,
+ * since the lowest are handed out first.
  *
- * A pass goes through an area once. Each extent reaches down over whatever is free, cold units
- * between the ready ones included: they have no memory to lose, and a punch costs by the call. So
- * what was freed here and there, and in part punched already while the rest was being freed, leaves
- * in large pieces in the end.
+ * A pass goes through an area once. Each extent reaches down over everything that is free. That
+ * includes cold units between ready ones: they have no memory to lose, and a punch costs by the
+ * call. So units that were freed here and there, some of them punched already while the others
+ * were being freed, leave in large pieces in the end.
  */
 #include "arena/internal.h"
 
 #include <unistd.h>
 
-/* Units an extent: bounds the time the area's lock is held. */
+/* Units in an extent, at most. This bounds for how long the area's lock is held. */
 #define EXTENT_MAX 1024
 
-/* Take an extent of surplus out of the area. The area's lock is held. */
+/* Take the next extent of surplus out of the area. False: there is none, or there is no pass.
+ * The area's lock is held. */
 static bool take_extent(const struct uz_arena *a, struct area *ar, struct uz_extent *ret)
 {
 	uint32_t last, first, end, target = uz_area_target(a, ar);
@@ -76,7 +77,8 @@ unsigned uz_arena_trim_begin(struct uz_arena *a, struct uz_extent *ret, unsigned
 	return count;
 }
 
-/* The kernel has not taken an extent: some of its units have memory, some had none before. */
+/* Whether a unit has memory. The kernel has not taken its extent, in which some units may have
+ * had none before. */
 static bool has_memory(const struct uz_arena *a, uint32_t npages, uint32_t unit)
 {
 	const struct uz_extent e = {npages, unit, 1};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The arena's data memory: its areas and their addresses.
+ * The arena's data memory: its areas, their addresses, and what is counted of them.
  */
 #include "arena/internal.h"
 
@@ -42,7 +42,7 @@ void *uz_arena_alloc_unit_meta(struct uz_arena *a, unsigned npages, size_t size)
 {
 	struct area *ar = uz_area_of(a, npages);
 
-	/* Another pool's before this one: forget it. */
+	/* A pool that is no more has left its own. */
 	if (ar->meta)
 		munmap(ar->meta, ar->nunits * ar->meta_size);
 	ar->meta_size = size;
@@ -114,7 +114,9 @@ void uz_arena_extent_range(const struct uz_arena *a, const struct uz_extent *e, 
 
 void uz_arena_reset_max(struct uz_arena *a)
 {
-	atomic_store(&a->used_max, atomic_load(&a->used_pages));
+	uint64_t used = atomic_load_explicit(&a->used_pages, memory_order_relaxed);
+
+	atomic_store_explicit(&a->used_max, used, memory_order_relaxed);
 }
 
 void uz_arena_stat(struct uz_arena *a, struct uz_arena_stat *ret)
@@ -122,12 +124,12 @@ void uz_arena_stat(struct uz_arena *a, struct uz_arena_stat *ret)
 	uint64_t limit = atomic_load_explicit(&a->limit, memory_order_relaxed);
 	struct uz_arena_stat st = {
 		.limit = limit == UINT64_MAX ? 0 : limit,
-		.used_pages = atomic_load(&a->used_pages),
-		.used_max = atomic_load(&a->used_max),
+		.used_pages = atomic_load_explicit(&a->used_pages, memory_order_relaxed),
+		.used_max = atomic_load_explicit(&a->used_max, memory_order_relaxed),
 		.table_bytes = a->sb.data_off,
-		.dry = atomic_load(&a->dry),
-		.self = atomic_load(&a->self),
-		.failed = atomic_load(&a->failed),
+		.dry = atomic_load_explicit(&a->dry, memory_order_relaxed),
+		.self = atomic_load_explicit(&a->self, memory_order_relaxed),
+		.failed = atomic_load_explicit(&a->failed, memory_order_relaxed),
 	};
 
 	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++) {

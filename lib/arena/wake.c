@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who tells whom: the refill thread is kicked, getters that wait are woken, and whoever gives
- * memory back is told of surplus.
+ * Who tells whom: the refill thread is kicked, getters that wait are woken, and the owner of the
+ * arena is told of surplus.
  */
 #include "arena/internal.h"
 
@@ -18,19 +18,27 @@ void uz_arena_tell_surplus(struct uz_arena *a)
 		a->surplus(a->surplus_context);
 }
 
-/* A getter that did not see what the caller has added, under the lock that both take for that, had
- * counted itself before it took the lock: so we see it. When it has gone again, by the acquire we
- * see what it has left in vain_at. */
+/* Pairs with uz_arena_wait_begin(), where a getter counts itself in `waiters` before it looks.
+ * Both sides take the same lock: the getter to look, the caller to add what the getter looks
+ * for. If the getter took it first it may not have seen the addition, but had counted itself
+ * before: its unlock and our lock make that visible here, and it is woken. If the caller took it
+ * first the getter sees the addition.
+ *
+ * The acquire pairs with the release in uz_arena_wait_end(): when the getter has gone by now, we
+ * see what it has stored in `vain_at`. */
 void uz_arena_wake_getters(struct uz_arena *a)
 {
 	if (!atomic_load_explicit(&a->waiters, memory_order_acquire))
 		return;
+	/* Before the wake: a getter that is about to sleep sees that the word has changed. */
 	atomic_fetch_add(&a->looked_for, 1);
 	uz_futex_wake(&a->looked_for, INT_MAX);
 }
 
 void uz_arena_memory_came(struct uz_arena *a)
 {
+	/* As in uz_arena_wake_getters(). While nobody waits, nor has waited in vain, nobody needs
+	 * `came`, and the frees of many threads need not share its cache line. */
 	if (atomic_load_explicit(&a->waiters, memory_order_acquire) ||
 	    uz_arena_in_vain(a, atomic_load_explicit(&a->came, memory_order_relaxed)))
 		atomic_fetch_add(&a->came, 1);

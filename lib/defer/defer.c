@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The producers' side: buffers, push, flush.
+ * The producers' side: buffers, push, flush; and the life of the whole.
  */
 #include "defer/internal.h"
 
@@ -13,9 +13,10 @@
 #include "base/futex.h"
 #include "base/sized.h"
 
-/* --- buffers ---
- * None is freed before the whole is: the drain thread may look at one that has left its producer
- * (push_full()). */
+/* --- buffers --- */
+
+/* No buffer is freed before the whole is: the drain thread may look at one that has left its
+ * producer (push_full()). */
 
 static struct buffer *buffer_new(void)
 {
@@ -28,7 +29,7 @@ static struct buffer *buffer_new(void)
 		free(b);
 		return NULL;
 	}
-	memset(b->page, 0, UZ_DEFER_BUF_SIZE); /* no page fault later, on the path of a free */
+	memset(b->page, 0, UZ_DEFER_BUF_SIZE); /* so that no push has a page fault */
 	return b;
 }
 
@@ -38,8 +39,8 @@ static void buffer_free(struct buffer *b)
 	free(b);
 }
 
-/* Take a buffer out of the pool, unless that leaves fewer than keep. *ret_low: half of the pool's
- * buffers, or more, are in use. */
+/* Take a buffer out of the pool, unless that would leave fewer than keep. *ret_low: half of the
+ * pool's buffers, or more, are in use. */
 static struct buffer *take_spare(struct uz_defer *d, unsigned keep, bool *ret_low)
 {
 	struct buffer *b = NULL;
@@ -67,12 +68,13 @@ static void queue_full(struct uz_defer *d, struct buffer *b)
 
 static void count_up(_Atomic uint64_t *counter)
 {
-	/* One writer: no read-modify-write is needed. */
+	/* There is one writer, so this needs no atomic read-modify-write. */
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 }
 
-/* The buffer b is full, and value not in it if ret is UZ_PUSH_FULL. */
+/* The buffer b is full. value is in it, unless ret is UZ_PUSH_FULL. Returns whether value has
+ * been, or will be, drained. */
 static bool push_full(struct uz_defer_producer *p, struct buffer *b, enum uz_push_ret ret,
 		      uint64_t value)
 {
@@ -81,22 +83,26 @@ static bool push_full(struct uz_defer_producer *p, struct buffer *b, enum uz_pus
 	struct buffer *spare = take_spare(d, 0, &low);
 
 	if (!spare) {
-		/* The drain thread works its way through full buffers, and through this one where
-		 * it is. */
+		/* There is no spare buffer. This one stays the current one; the drain thread
+		 * empties the full ones, and this one where it is, and the next push tries the
+		 * exchange again. */
 		uz_defer_wake(d);
 		if (ret == UZ_PUSH_FULL_QUEUED)
 			return true;
 		count_up(&p->fallbacks);
 		return false;
 	}
-	/* In this order a flush finds b in the one place or the other. That both may hold for a
-	 * moment, even when b has been drained and has gone on to another producer, does no harm:
-	 * only the drain thread reads it through them. */
+	/* Queue b before `current` is switched: the drain thread looks at `current` first and at
+	 * the queue second, and so finds b in at least one of the two. That both may have it for
+	 * a moment does no harm, even when b has been drained and has been given to another
+	 * producer: only the drain thread reads it through them. The release pairs with the
+	 * acquires of the drain thread, which then see an empty buffer. */
 	queue_full(d, b);
 	UZ_CRASH(PUSH_FULL);
 	atomic_store_explicit(&p->current, spare, memory_order_release);
-	/* Unless the pool runs low the timer, which runs since the first value was pushed, is soon
-	 * enough: a wake-up costs as much as the pushes of a whole buffer. */
+	/* The drain thread has had its timer since the first value was pushed (DRAIN_TICKING),
+	 * and that is soon enough, unless the pool runs low. A wake-up costs as much as the
+	 * pushes of a whole buffer. */
 	if (low)
 		uz_defer_wake(d);
 	return ret == UZ_PUSH_FULL_QUEUED || uz_defer_push(p, value);
@@ -110,11 +116,12 @@ bool uz_defer_push(struct uz_defer_producer *p, uint64_t value)
 
 	if (ret == UZ_PUSH_FULL)
 		return push_full(p, b, ret, value);
-	count_up(&p->pushed); /* before it can be drained */
+	count_up(&p->pushed); /* before the value can be drained: pushed >= drained */
+	/* Pairs with the acquire in drain_buffer(): the drain thread sees the value. */
 	atomic_store_explicit(&b->count, count + 1, memory_order_release);
-	/* The store above and the load below must not swap. The drain thread, when it is about to
-	 * sleep without a timer, makes every CPU of ours pass a full barrier (membarrier(2)), so
-	 * that a compiler barrier is enough here. */
+	/* The store above must not move behind the load below. A compiler barrier is enough
+	 * here: before the drain thread sleeps in DRAIN_IDLE it calls membarrier(2), see
+	 * sleep.c. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&p->defer->state, memory_order_relaxed) == DRAIN_IDLE)
 		uz_drain_wake(p->defer);
@@ -123,9 +130,10 @@ bool uz_defer_push(struct uz_defer_producer *p, uint64_t value)
 
 /* --- flush --- */
 
-/* deadline 0: none. */
+/* Wait for a ticket of our own to be served. deadline 0: there is none. */
 static bool flush_until(struct uz_defer *d, uint64_t deadline)
 {
+	/* Pairs with what_is_due(), or with work_is_pending() through uz_defer_wake(). */
 	uint32_t ticket = atomic_fetch_add(&d->flush_requested, 1) + 1;
 
 	uz_defer_wake(d);
@@ -161,7 +169,7 @@ int uz_defer_producer_new(struct uz_defer *d, struct uz_defer_producer **ret)
 
 	if (!p)
 		return -ENOMEM;
-	/* First those that producers now gone have left in the pool. */
+	/* First use the buffers that freed producers have left in the pool. */
 	b = take_spare(d, d->spares_wanted, &low);
 	if (!b)
 		b = buffer_new();
@@ -223,7 +231,7 @@ static void free_list(struct buffer *b)
 	}
 }
 
-/* Take over what a program has given. */
+/* Take over the configuration that a program has given. */
 static int take_defer_config(struct uz_defer *d, const struct uz_defer_config *given)
 {
 	struct uz_defer_config config;
@@ -330,7 +338,8 @@ void uz_defer_kick(struct uz_defer *d)
 void uz_defer_get_stat(struct uz_defer *d, struct uz_defer_stat *ret)
 {
 	struct uz_defer_stat st = {
-		/* Before pushed is added up, so that drained <= pushed holds for a reader too. */
+		/* Read before pushed is added up, so that drained <= pushed holds. Pairs with
+		 * the release in drain_buffer(). */
 		.drained = atomic_load(&d->drained),
 		.runs = atomic_load(&d->runs),
 	};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The drain thread. A round of it is: what is due; do it; how long to sleep.
+ * The drain thread. Its loop is: what is due, do it, how long to sleep.
  *
- * It never sleeps in io_uring_enter(2), although its other work has a ring: the kernel counts a
- * thread that does as waiting for I/O, and an idle machine would show one CPU in I/O wait and full
- * I/O pressure. (Linux 6.15 has a flag against that; this works on every kernel.)
+ * The thread never sleeps in io_uring_enter(2), although its other work has a ring. The kernel
+ * counts a thread that does so as waiting for I/O, and an idle machine would show one CPU in I/O
+ * wait, and full I/O pressure. (Linux 6.15 has a flag against that; this works on every kernel.)
  */
 #include "defer/internal.h"
 
@@ -15,15 +15,17 @@
 
 /* --- draining --- */
 
-/* Drain what has been appended since the last time. */
+/* Drain what has been appended to the buffer since the last time. Returns whether there was
+ * anything. */
 static bool drain_buffer(struct uz_defer *d, struct buffer *b)
 {
-	/* Pairs with the producer's release: the values are there. */
+	/* Pairs with the release in uz_defer_push(): the values below count are visible here. */
 	unsigned count = atomic_load_explicit(&b->count, memory_order_acquire);
 
 	if (count == b->taken)
 		return false;
 	d->ops.drain(d->context, b->page, b->taken, count - b->taken);
+	/* Pairs with the load in uz_defer_get_stat(): `drained` is never more than `pushed`. */
 	atomic_fetch_add_explicit(&d->drained, count - b->taken, memory_order_release);
 	atomic_fetch_add_explicit(&d->runs, 1, memory_order_relaxed);
 	b->taken = count;
@@ -61,6 +63,7 @@ static bool drain_full(struct uz_defer *d)
 	return true;
 }
 
+/* Values in buffers that are not full. */
 static bool drain_partial(struct uz_defer *d)
 {
 	bool any = false;
@@ -72,8 +75,9 @@ static bool drain_partial(struct uz_defer *d)
 	return any;
 }
 
-/* A buffer that becomes full meanwhile is in the queue before its producer has another: hence the
- * queue last. */
+/* push_full() queues the full buffer before it switches `current`. So look at `current` first
+ * and at the queue second. In the other order a buffer that becomes full in between would be
+ * missed. */
 static bool drain_all(struct uz_defer *d)
 {
 	bool any = drain_partial(d);
@@ -83,13 +87,13 @@ static bool drain_all(struct uz_defer *d)
 
 /* --- a round --- */
 
-/* What a round has to do. It is read before anything is done: what comes later is for a later
+/* What a round has to do. This is read before anything is done: what comes later is for a later
  * round. */
 struct due {
 	bool stop;	 /* uz_defer_free() waits */
 	bool aged;	 /* the values in partly filled buffers have waited for long enough */
-	bool flush;	 /* a flush waits, */
-	uint32_t ticket; /* ... and so do all that have drawn a ticket up to this one */
+	bool flush;	 /* a flush waits */
+	uint32_t ticket; /* the last ticket drawn so far: all flushes up to it are answered */
 };
 
 static struct due what_is_due(struct uz_defer *d)
@@ -111,6 +115,7 @@ static void restart_timer(struct uz_defer *d)
 
 static void answer_flush(struct uz_defer *d, uint32_t ticket)
 {
+	/* Pairs with the load in flush_until(): what was drained is visible there. */
 	atomic_store(&d->flush_done, ticket);
 	uz_futex_wake(&d->flush_done, INT_MAX);
 }
@@ -134,9 +139,10 @@ static bool drain_what_is_due(struct uz_defer *d, const struct due *due)
 	return any;
 }
 
-/* Returns when the next is due. */
+/* Returns when the other work is due next. */
 static uint64_t do_other_work(struct uz_defer *d, bool stop)
 {
+	/* Before the work: a kick that comes later has it done once more. */
 	atomic_store(&d->kicked, false);
 	return d->work ? d->work(d->work_context, stop) : UZ_DRAIN_NEVER;
 }
@@ -167,7 +173,7 @@ static void *drain_main(void *arg)
 		uint64_t work_at = do_other_work(d, due.stop);
 
 		if (any)
-			continue; /* more may have come meanwhile */
+			continue; /* more may have come while it was drained */
 		ended = due.stop && work_at == UZ_DRAIN_NEVER;
 		if (!ended)
 			sleep_until_due(d, work_at, due.stop);
@@ -182,8 +188,9 @@ int uz_drain_start(struct uz_defer *d)
 	if (err)
 		return err;
 	d->started = true;
-	/* Its work is never urgent: when it wakes it shall not take the CPU of who woke it. No
-	 * matter if that is refused. By us: a thread of a server that is shut in may not. */
+	/* The work of the thread is never urgent, so it must not take the CPU of the thread that
+	 * wakes it. If the kernel refuses that, no harm is done. We set it for the thread, since
+	 * a thread of a jailed server may not do so itself. */
 	pthread_setschedparam(d->thread, SCHED_BATCH, &(struct sched_param){0});
 	return 0;
 }

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * How the drain thread sleeps, and how it is woken.
+ *
+ * The thread announces in `state` how it is about to sleep, and then looks at everything once
+ * more. The other side publishes its work, and then looks at `state`. Each side does its two
+ * steps in this order, with a fence between them, so at least one sees what the other has
+ * written.
+ *
+ * uz_defer_push() needs no fence instruction for that. It looks for DRAIN_IDLE alone, and before
+ * the thread sleeps in this state it calls membarrier(2), which makes every CPU that runs a
+ * thread of this process pass a full barrier: that is the push's fence. Where the kernel has no
+ * membarrier(2) the thread always keeps its timer.
  */
 #include "defer/internal.h"
 
@@ -32,7 +42,8 @@ void uz_drain_wake(struct uz_defer *d)
 {
 	uint64_t one = 1;
 
-	/* Only one of many wakers writes. It can't fail: the counter is far from full. */
+	/* Of many wakers only one signals the eventfd. The write can't fail, since the counter
+	 * is far from full. The exchange pairs with the stores to `state` in uz_drain_sleep(). */
 	if (atomic_exchange(&d->state, DRAIN_RUNNING) != DRAIN_RUNNING &&
 	    write(d->wake_fd, &one, sizeof(one)) < 0)
 		assert(false);
@@ -40,8 +51,8 @@ void uz_drain_wake(struct uz_defer *d)
 
 void uz_defer_wake(struct uz_defer *d)
 {
-	/* What the caller has just published must be seen by the drain thread, or its state by us:
-	 * pairs with the fence in the drain's go_to_sleep(). */
+	/* Pairs with the fence in uz_drain_sleep(): either the drain thread sees what the caller
+	 * has just published, or we see its state. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&d->state, memory_order_relaxed) != DRAIN_RUNNING)
 		uz_drain_wake(d);
@@ -49,8 +60,8 @@ void uz_defer_wake(struct uz_defer *d)
 
 /* --- sleeping --- */
 
-/* Sleep until the eventfd is signalled or the deadline passes; it may be shorter. The
- * caller looks at everything afterwards: what is signalled later makes the next call return. */
+/* The caller looks at everything afterwards. A signal that comes after the read makes the next
+ * call return. */
 void uz_drain_wait(struct uz_defer *d, uint64_t deadline)
 {
 	struct pollfd fd = {.fd = d->wake_fd, .events = POLLIN};
@@ -86,23 +97,24 @@ static bool values_are_pending(struct uz_defer *d)
 	return any;
 }
 
-/* Sleep till the deadline. Announce the state and look once more: whoever published work
- * before he could see that state does not wake us. */
+/* Pairs with uz_defer_wake() and uz_defer_push(), as said at the head of this file. */
 void uz_drain_sleep(struct uz_defer *d, enum drain_state state, uint64_t deadline)
 {
 	bool pending;
 
 	atomic_store(&d->state, state);
-	/* Pairs with the fence in uz_defer_wake(); membarrier() with the compiler barrier in
-	 * uz_defer_push(). */
+	/* Pairs with the fence in uz_defer_wake(): work that was published before it is seen
+	 * below, or the caller of uz_defer_wake() sees our state. */
 	atomic_thread_fence(memory_order_seq_cst);
 	pending = work_is_pending(d);
 	if (state == DRAIN_IDLE && !pending) {
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-		/* In the order of drain_all(). */
+		/* First the buffers, then the queue, as in drain_all(). membarrier(2) pairs with
+		 * the compiler barrier in uz_defer_push(). */
 		pending = values_are_pending(d) || work_is_pending(d);
 	}
 	if (!pending)
 		uz_drain_wait(d, deadline);
+	/* Wakers leave us alone from here on: the next round looks at everything. */
 	atomic_store(&d->state, DRAIN_RUNNING);
 }

@@ -2,13 +2,13 @@
  *
  * Size classes: which there are, and which of them an object belongs to.
  *
- * One set of classes can't suit both a small store and a large one. Many classes fit their objects
- * well, but each has a zspage that is partly filled: with zsmalloc's, these are 3 to 6 % of a
- * store of 100 MiB, and 13 to 24 % of 25 MiB. So nearly every size has two classes: a *coarse* one,
- * of few, with zspages of 1 to COARSE_PAGES pages; and a *fine* one, of many, with larger zspages.
- * Where an object lies tells which it is: units of each number of pages have an area of their own.
- * An object goes to the coarse class until its fine one would have saved a quarter of a zspage
- * (uz_pool_alloc()).
+ * No single set of classes suits both a small store and a large one. Many classes fit their
+ * objects well, but each has a zspage that is only partly filled: with zsmalloc's classes that
+ * is 3 to 6 % of a store of 100 MiB, and 13 to 24 % of one of 25 MiB. So nearly every size has
+ * two classes: a *coarse* one, of few, with zspages of 1 to COARSE_PAGES pages; and a *fine*
+ * one, of many, with larger zspages. Where an object lies tells which class it is in, since
+ * units of each number of pages have an area of their own. An object goes to the coarse class
+ * until its fine class would have saved a quarter of a zspage (uz_pool_alloc()).
  */
 #include "pool/internal.h"
 
@@ -21,9 +21,9 @@ static unsigned objects_in(unsigned npages, unsigned size)
 	return npages * UZ_PAGE_SIZE / size;
 }
 
-/* The number of pages, from min to max, whose zspage wastes the least on objects of size bytes
- * (zsmalloc's calculate_zspage_chain_size()); fewer pages win a tie. 0: objects so small fit into
- * none's bitmap. */
+/* The number of pages, from min to max, whose zspage wastes least on objects of size bytes
+ * (zsmalloc's calculate_zspage_chain_size()). The smaller number wins a tie. 0: the objects are
+ * so small that no zspage's bitmap has a bit for each. */
 static unsigned best_npages(unsigned size, unsigned min, unsigned max)
 {
 	unsigned best = 0, best_waste = UINT32_MAX;
@@ -33,7 +33,7 @@ static unsigned best_npages(unsigned size, unsigned min, unsigned max)
 
 		if (objects_in(n, size) > 64 * zspage_words(n))
 			continue;
-		/* In 1/64Ki of the zspage, so that sizes compare. */
+		/* In 1/65536 of the zspage, so that zspages of different sizes compare. */
 		unsigned waste = (unsigned)(((uint64_t)(bytes % size) << 16) / bytes);
 
 		if (waste < best_waste) {
@@ -44,7 +44,8 @@ static unsigned best_npages(unsigned size, unsigned min, unsigned max)
 	return best;
 }
 
-/* n * reciprocal(bits, d) >> bits == n / d as long as n * d < 2^bits: a quarter of a division. */
+/* A reciprocal to divide by d with: n * reciprocal(bits, d) >> bits == n / d as long as n * d <
+ * 2^bits. That takes a quarter of the time of a division. */
 static uint32_t reciprocal(unsigned bits, unsigned d)
 {
 	return (uint32_t)(((UINT64_C(1) << bits) + d - 1) / d);
@@ -65,8 +66,9 @@ static struct size_class *add_class(struct uz_pool *p, unsigned size, unsigned n
 	return c;
 }
 
-/* From the largest down, so that a size that packs like the one above it joins that class. A size
- * that takes no less than in the coarse class has no fine one. */
+/* Make the classes of one kind, from the largest size down, so that a size that packs like the
+ * one above it joins that one's class. A size that takes no less in a fine class than in its
+ * coarse one has no fine class. */
 static void make_classes(struct uz_pool *p, unsigned kind, unsigned step, unsigned min,
 			 unsigned max)
 {

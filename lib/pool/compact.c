@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * Compaction: which zspages to empty. Moving the objects is the store's sweeper's work, since only
- * it knows, from the slot table, where they are named.
+ * Compaction: which zspages to empty. The store's sweeper moves the objects, since only the
+ * store knows, from the slot table, where they are named.
  */
 #include "pool/internal.h"
 
-/* Bounds the time the class's lock is held, some 50 us: a writer may be waiting for it. A
- * compaction takes more than one round where there is more to do. */
+/* This bounds for how long the class's lock is held, some 50 µs, as a writer may be waiting for
+ * it. Where there is more to do, a compaction takes more than one round. */
 #define VICTIMS_PER_CLASS 512
 
-/* Free objects in the class's partly filled zspages. */
+/* How many objects are free in the class's partly filled zspages. */
 static uint64_t free_objects(const struct size_class *c)
 {
 	return c->zspages * c->objects - c->inuse;
 }
 
-/* Take victims from the emptiest group up, as long as what they hold fits into the free objects of
- * those that stay. */
+/* Choose victims from the emptiest group up, as long as their objects fit into the free objects
+ * of the zspages that stay. */
 static size_t choose_victims(struct uz_pool *p, struct size_class *c)
 {
 	uint64_t room = free_objects(c), moving = 0;
@@ -80,7 +80,7 @@ size_t uz_pool_compact_end(struct uz_pool *p)
 		pages += c->victims_freed * c->npages;
 		uz_spin_unlock(&c->lock);
 	}
-	uz_arena_wake_getters(p->arena); /* there is room in them again */
-	atomic_fetch_add(&p->pages_compacted, pages);
+	uz_arena_wake_getters(p->arena); /* the victims that stay have room again */
+	atomic_fetch_add_explicit(&p->pages_compacted, pages, memory_order_relaxed);
 	return pages;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pool's state, shared by classes.c, pool.c (alloc, release), compact.c and restore.c.
+ * What the pool's files share: classes.c, pool.c (allocation and release), compact.c and
+ * restore.c. Each calls only those before it.
  */
 #ifndef UZ_POOL_INTERNAL_H
 #define UZ_POOL_INTERNAL_H
@@ -14,8 +15,8 @@
 #include "base/spin.h"
 #include "pool/pool.h"
 
-/* Fullness groups: 0 empty (such a zspage is on its way back to the arena), 1..10 by tenths, 11
- * full, as in zsmalloc; and the victims of a compaction, whatever their fullness. */
+/* Fullness groups, as in zsmalloc: 0 is empty (such a zspage is on its way back to the arena), 1
+ * to 10 are tenths, 11 is full. And the victims of a compaction, whatever their fullness is. */
 enum {
 	GROUP_EMPTY = 0,
 	GROUP_FULL = 11,
@@ -25,20 +26,20 @@ enum {
 
 #define ZSPAGE_NONE UINT32_MAX
 
-/* The two kinds of classes. */
+/* The two kinds of classes: see classes.c. */
 enum {
-	COARSE, /* of zspages of up to COARSE_PAGES pages */
-	FINE,
+	COARSE, /* few classes, with zspages of up to COARSE_PAGES pages */
+	FINE,	/* many classes, with larger zspages */
 };
 #define COARSE_PAGES 4
 
-/* Of a unit that is a zspage. Everything is guarded by its class's lock; but the class is fixed
- * while an object in it is live, so that whoever holds one may read it, and who can do with a guess
- * may read the two atomics at any time. inuse == number of bits set in used[] <= objects per
- * zspage. */
+/* What the pool knows of a unit that is a zspage. The lock of its class guards everything. Two
+ * fields can be read without it: the class does not change while an object in the zspage is
+ * live, so that a thread which owns one may read it; and any thread may read the two atomics as
+ * a guess. inuse == number of bits set in used[] <= objects in a zspage of the class. */
 struct zspage {
-	uint32_t prev, next;	     /* units: neighbours in the group's list, a ring */
-	_Atomic uint16_t cls_plus_1; /* 0: not a zspage, as fresh memory reads */
+	uint32_t prev, next; /* units: the neighbours in the list of its group, which is a ring */
+	_Atomic uint16_t cls_plus_1; /* 0, as in fresh memory: the unit is no zspage */
 	uint16_t inuse;
 	_Atomic uint8_t group;
 	uint64_t used[];
@@ -46,24 +47,26 @@ struct zspage {
 
 struct size_class {
 	struct uz_spin lock;
-	uint16_t size;		   /* bytes an object, a multiple of UZ_POOL_GRANULE */
-	uint16_t bytes_per_object; /* ... and its share of the zspage's tail */
-	uint16_t objects;	   /* a zspage */
-	uint8_t npages;		   /* a zspage */
+	uint16_t size;		   /* bytes of an object, a multiple of UZ_POOL_GRANULE */
+	uint16_t bytes_per_object; /* the same, with the object's share of what a zspage wastes */
+	uint16_t objects;	   /* in a zspage */
+	uint8_t npages;		   /* of a zspage */
 	uint32_t inv_size;	   /* 2^32 / size, rounded up: to divide by it */
 	uint32_t inv_objects;	   /* 2^24 / objects, likewise */
-	uint32_t bytes_missed; /* of a fine class without zspages: bytes that it would have saved */
-	uint16_t nonempty;     /* bit g: list[g] is not empty */
+	uint32_t bytes_missed;	   /* of a fine class without zspages: the bytes that it would have
+				      saved so far */
+	uint16_t nonempty;	   /* bit g: list[g] is not empty */
 	uint32_t list[GROUPS];
 	uint64_t zspages;
 	uint64_t inuse;		/* objects */
-	uint64_t victims_freed; /* zspages, since the last compact_begin */
+	uint64_t victims_freed; /* victims that have become empty since uz_pool_compact_begin() */
 } __attribute__((aligned(64)));
 
 struct uz_pool {
 	struct uz_arena *arena;
 	char *meta[UZ_UNIT_PAGES_MAX];	 /* [n - 1]: struct zspage for each unit of n pages */
-	uint32_t end[UZ_UNIT_PAGES_MAX]; /* while rebuilding: one past the last unit claimed */
+	uint32_t end[UZ_UNIT_PAGES_MAX]; /* while rebuilding: one past the last unit with a claimed
+					    object */
 	unsigned nclasses;
 	size_t huge_size;
 	uint8_t class_of[2][UZ_PAGE_SIZE / UZ_POOL_GRANULE + 1]; /* [size in granules, rounded up]
@@ -72,7 +75,7 @@ struct uz_pool {
 	struct size_class classes[UZ_POOL_CLASSES];
 };
 
-/* Words of bitmap in a zspage of n pages: enough for objects of 200 bytes. */
+/* How many words the bitmap of a zspage of n pages has: enough for objects of 200 bytes. */
 static inline unsigned zspage_words(unsigned npages)
 {
 	return npages / 3 + 1;
@@ -88,7 +91,7 @@ static inline struct zspage *zspage_of(const struct uz_pool *p, unsigned npages,
 	return (struct zspage *)(p->meta[npages - 1] + unit * zspage_stride(npages));
 }
 
-/* The class of a size; there may be no fine one. */
+/* The class of a kind for objects of that size. NULL: there is no fine one. */
 static inline struct size_class *uz_pool_class_for(struct uz_pool *p, unsigned kind, size_t size)
 {
 	unsigned cls = p->class_of[kind][(size + UZ_POOL_GRANULE - 1) / UZ_POOL_GRANULE];
@@ -96,18 +99,19 @@ static inline struct size_class *uz_pool_class_for(struct uz_pool *p, unsigned k
 	return cls == UZ_POOL_CLASS_NONE ? NULL : &p->classes[cls];
 }
 
-/* On a new pool. */
+/* Make the classes of a new pool. */
 void uz_pool_make_classes(struct uz_pool *p);
 
-/* Where an object is. */
+/* Where an object lies. */
 struct place {
 	struct zspage *zs;
 	struct size_class *c;
 	uint32_t unit;
-	uint32_t index; /* in its zspage */
+	uint32_t index; /* its number in the zspage */
 };
 
-/* Find the place of the object at off; false if there can be no live object there. */
+/* Find the place that off names. False: it names none. True does not mean that the place is
+ * allocated; and if it is not, the zspage may change its class at any time. */
 bool uz_pool_locate(struct uz_pool *p, uint64_t off, struct place *ret);
 
 /* The class's lock is held. */

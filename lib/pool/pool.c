@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Life of a pool, allocation and release.
+ * Life of a pool; allocation and release.
  */
 #include "pool/internal.h"
 
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Objects freed under one lock: an I/O thread may be waiting for it. */
+/* How many objects are freed under one lock, at most: an I/O thread may be waiting for it. */
 #define RUN_MAX 64
 
 int uz_pool_new(struct uz_arena *arena, struct uz_pool **ret)
@@ -52,7 +52,7 @@ unsigned uz_zspage_fullness(const struct size_class *c, const struct zspage *zs)
 	return fullness(c, zs);
 }
 
-/* These are inline in what follows: nearly every free moves a zspage to another group. */
+/* These two are inlined below, since nearly every free moves a zspage to another group. */
 static inline void link_zspage(struct uz_pool *p, struct size_class *c, uint32_t unit,
 			       unsigned group)
 {
@@ -100,7 +100,8 @@ void uz_zspage_unlink(struct uz_pool *p, struct size_class *c, uint32_t unit)
 	unlink_zspage(p, c, unit);
 }
 
-/* After inuse has changed: into the right group. A victim stays one until it is empty. */
+/* Move the zspage to the right group, after inuse has changed. A victim stays a victim until it
+ * is empty. */
 static inline void regroup(struct uz_pool *p, struct size_class *c, uint32_t unit)
 {
 	struct zspage *zs = zspage_of(p, c->npages, unit);
@@ -127,7 +128,8 @@ static void zspage_start(struct uz_pool *p, struct size_class *c, uint32_t unit)
 
 /* --- allocation --- */
 
-/* From the fullest zspage that has room. False: there is none. The class's lock is held. */
+/* Allocate from the fullest zspage that has room. False: there is none. The class's lock is
+ * held. */
 static bool take_object(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
 {
 	unsigned groups = c->nonempty & ((1u << GROUP_FULL) - 1);
@@ -160,14 +162,14 @@ static bool take_room(struct uz_pool *p, struct size_class *c, uint64_t *ret_off
 	return found;
 }
 
-/* From a new zspage, which the unit becomes. */
+/* Allocate from a new zspage, which the unit becomes. */
 static void start_and_take(struct uz_pool *p, struct size_class *c, uint32_t unit,
 			   uint64_t *ret_off)
 {
 	bool found;
 
 	uz_spin_lock(&c->lock);
-	found = take_object(p, c, ret_off); /* meanwhile another thread may have made room */
+	found = take_object(p, c, ret_off); /* another thread may have made room in the meantime */
 	if (!found) {
 		zspage_start(p, c, unit);
 		take_object(p, c, ret_off);
@@ -187,9 +189,9 @@ static int take_new(struct uz_pool *p, struct size_class *c, uint64_t *ret_off)
 	return 0;
 }
 
-/* Whether a fine class without room is to take new memory for an object that would else go to the
- * coarse one: it does once it has zspages, or has been missed enough to pay for a part of
- * one. */
+/* Whether a fine class without room gets new memory for an object, instead of the object going
+ * to the coarse class. It does once it has zspages, or once objects that went to the coarse
+ * class instead have cost a part of a zspage. */
 static bool is_worth_it(struct size_class *fine, const struct size_class *coarse)
 {
 	bool worth;
@@ -241,7 +243,8 @@ int uz_pool_alloc_dense(struct uz_pool *p, uint64_t off, uint64_t *ret_off)
 
 /* --- release --- */
 
-/* The number of the object that begins within bytes into a zspage; false if none does. */
+/* Find the number of the object that begins within bytes into a zspage. False: none begins
+ * there. */
 static inline bool object_index(const struct size_class *c, uint32_t within, uint32_t *ret)
 {
 	*ret = (uint32_t)((uint64_t)within * c->inv_size >> 32);
@@ -266,15 +269,15 @@ bool uz_pool_locate(struct uz_pool *p, uint64_t off, struct place *ret)
 
 enum put { PUT_BAD, PUT_DONE, PUT_EMPTIED };
 
-/* The class's lock is held. PUT_EMPTIED: the zspage is empty and has left the class; its unit is
- * the caller's, to give back to the arena after unlocking. */
+/* Free one object. PUT_EMPTIED: the zspage is empty now and has left the class. Its unit is the
+ * caller's, to be given back to the arena after the lock is dropped. The class's lock is held. */
 static inline enum put put_object(struct uz_pool *p, const struct place *at)
 {
 	uint64_t bit = UINT64_C(1) << (at->index % 64);
 	struct size_class *c = at->c;
 	struct zspage *zs = at->zs;
 
-	/* The place was found without the lock: if there was no live object the zspage may have
+	/* The place was found without the lock. If it had no live object, the zspage may have
 	 * changed its class since. */
 	if (atomic_load_explicit(&zs->cls_plus_1, memory_order_relaxed) != c - p->classes + 1 ||
 	    !(zs->used[at->index / 64] & bit))
@@ -312,8 +315,8 @@ int uz_pool_release(struct uz_pool *p, uint64_t off)
 	return put == PUT_BAD ? -EINVAL : 0;
 }
 
-/* Find the objects of the class c among offs. Asks for the zspages beforehand: the frees of a run
- * wait for memory together, not one after the other. */
+/* Find the objects of the class c among offs. This prefetches all of their zspages, so that the
+ * frees of a run wait for memory together and not one after the other. */
 static size_t find_run(struct uz_pool *p, struct size_class *c, const uint64_t *offs, size_t count,
 		       struct place *ret)
 {
@@ -335,7 +338,7 @@ static size_t find_run(struct uz_pool *p, struct size_class *c, const uint64_t *
 	return found;
 }
 
-/* Free up to RUN_MAX objects. Returns how many there were. */
+/* Free up to RUN_MAX objects. Returns how many of them there were. */
 static size_t release_some(struct uz_pool *p, struct size_class *c, const uint64_t *offs,
 			   size_t count)
 {
@@ -373,7 +376,9 @@ size_t uz_pool_release_run(struct uz_pool *p, unsigned cls, const uint64_t *offs
 
 void uz_pool_stat(struct uz_pool *p, struct uz_pool_stat *ret)
 {
-	struct uz_pool_stat st = {.pages_compacted = atomic_load(&p->pages_compacted)};
+	struct uz_pool_stat st = {
+		.pages_compacted = atomic_load_explicit(&p->pages_compacted, memory_order_relaxed),
+	};
 
 	for (unsigned i = 0; i < p->nclasses; i++) {
 		struct size_class *c = &p->classes[i];

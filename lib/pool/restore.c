@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rebuilding a pool from the objects that the slot table names; and checking and comparing pools,
- * for tests.
+ * A pool is rebuilt from the objects that the slot table names. And, for tests: pools are
+ * checked and compared.
  */
 #include "pool/internal.h"
 
