@@ -1,30 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slot table's entry: one atomic 64-bit word, all there is to know of a page.
+ * The slot table's entry: one atomic 64-bit word, which is all there is to know of a page.
  *
- * - bit 0: lock, as in zram's table. Its flip is the one that no sum finds out; but a slot that
+ * - Bit 0: lock, as in zram's table. No sum finds out that this bit was flipped. But a slot that
  *   stays locked for far longer than anything takes is treated as damaged (uz_slot_lock()).
- *   Recovery clears it.
- * - bits 1-2: reserved for the idle/accessed state
- * - bits 3-5: codec; 0: the slot is empty, and so is the whole word
+ *   Recovery clears the bit.
+ * - Bits 1-2: reserved, for whether the page is idle.
+ * - Bits 3-5: codec. 0: the slot is empty, and the whole word is 0.
  *
- * and then, by codec,
- * - same: bit 9: inline; bits 10-31: checksum; bits 32-63: the word, both halves of which are these
- *   32 bits. A word that is not of that kind is an object of 8 bytes, as below (whose length leaves
- *   bit 9 clear).
- * - raw: bits 6-31: page of area 1; bits 32-63: checksum. The object is the page.
- * - others: bits 6-17: encoded length - 1; bits 18-61: offset of the object / UZ_POOL_GRANULE;
- *   bits 62-63: bits 3-61, as a number, modulo 3
- * - 7, damaged: nothing; reading such a slot is an error
+ * The rest depends on the codec:
  *
- * Objects other than raw pages end in their checksum, 4 bytes. It stands there and not in the table
- * so that publishing a page stays one 8-byte store, whatever instant the process dies at. It is
- * that of the encoded bytes, a third as many as the page's: damage is found before a decoder sees
- * it; and it is bound to the slot's number and the codec, so that an entry that names another
- * slot's object, or another codec, is found out. What it can't tell is an older page of the same
- * slot, whose memory is free but not yet used again: the remainder does, whichever single bit of an
- * entry is flipped to name that, as no power of two is a multiple of 3. The word is also what is
- * pushed to the deferred free: it says all that freeing takes.
+ * - Same-filled, with bit 9 set (inline): bits 10-31 are the checksum, bits 32-63 the repeated
+ *   word, both halves of which are equal. A word whose halves differ is an object of 8 bytes, as
+ *   below; bit 9 is clear in its length.
+ * - Raw: bits 6-31 are the page's number in area 1, bits 32-63 the checksum. The object is the
+ *   page itself.
+ * - Others: bits 6-17 are the encoded length - 1, bits 18-61 the offset of the object /
+ *   UZ_POOL_GRANULE, bits 62-63 the number in bits 3-61 modulo 3.
+ * - 7, damaged: nothing. To read such a slot is an error.
+ *
+ * An object, unless it is a raw page, ends in its checksum, 4 bytes. The checksum is not in the
+ * table, so that a page is published by one 8-byte store, and a process can die at any instant.
+ * It is the sum of the encoded bytes: a third as many as the page's, and no decoder ever sees
+ * damage. It depends on the slot's number and the codec, too, so that an entry which names
+ * another slot's object, or another codec, is found out.
+ *
+ * The checksum can't tell an older page of the same slot, whose memory is free but not used
+ * again yet. The remainder can: whichever single bit of an entry is flipped, so that it names
+ * the older object, the remainder is wrong, as no power of two is a multiple of 3.
+ *
+ * The word is also what is pushed to the deferred free. It says all that is needed to free the
+ * object.
  */
 #ifndef UZ_STORE_ENTRY_H
 #define UZ_STORE_ENTRY_H
@@ -40,13 +46,14 @@
 typedef uint64_t uz_entry;
 
 #define UZ_ENTRY_LOCK	 UINT64_C(1)
-#define UZ_ENTRY_INLINE	 (UINT64_C(1) << 9) /* clear in an object of 8 bytes */
+#define UZ_ENTRY_INLINE	 (UINT64_C(1) << 9) /* clear in the length of an object of 8 bytes */
 #define UZ_ENTRY_DAMAGED (UINT64_C(7) << 3)
 #define UZ_ENTRY_UNUSED	 (UINT64_C(3) << 1) /* must be zero */
 
 #define UZ_INLINE_SUM_BITS 22
 #define UZ_SUM_SIZE	   sizeof(uint32_t)
-#define UZ_RAW_PAGES	   (UINT64_C(1) << 26) /* raw pages lie below this one of area 1: 256 GiB */
+/* Raw pages lie below this page of area 1, within 256 GiB. */
+#define UZ_RAW_PAGES (UINT64_C(1) << 26)
 
 static_assert(UZ_CODEC_COUNT <= 7, "codecs and the damaged mark share 3 bits");
 
@@ -76,7 +83,7 @@ static inline bool uz_word_fits_inline(uint64_t word)
 	return (uint32_t)word == (uint32_t)(word >> 32);
 }
 
-/* Only the last UZ_INLINE_SUM_BITS of sum are kept. */
+/* An inline entry. It keeps only the last UZ_INLINE_SUM_BITS bits of sum. */
 static inline uz_entry uz_entry_inline(uint64_t word, uint32_t sum)
 {
 	return (uz_entry)UZ_CODEC_SAME << 3 | UZ_ENTRY_INLINE |
@@ -98,7 +105,7 @@ static inline uz_entry uz_entry_raw(uint64_t off, uint32_t sum)
 	return (uz_entry)UZ_CODEC_RAW << 3 | (off >> UZ_PAGE_SHIFT) << 6 | (uint64_t)sum << 32;
 }
 
-/* What bits 62-63 should be, of an entry whose object is not a raw page. */
+/* What bits 62-63 must be in an entry whose object is not a raw page. */
 static inline uint64_t uz_entry_check(uz_entry e)
 {
 	return (e << 2 >> 5) % 3;
@@ -116,8 +123,7 @@ static inline uint32_t uz_entry_raw_sum(uz_entry e)
 	return (uint32_t)(e >> 32);
 }
 
-/* Of an entry that has an object: its offset, the encoded length, and the size it takes in the
- * pool. */
+/* For an entry that has an object: its offset, its encoded length, and its size in the pool. */
 static inline uint64_t uz_entry_off(uz_entry e)
 {
 	if (uz_entry_codec(e) == UZ_CODEC_RAW)
@@ -135,15 +141,15 @@ static inline size_t uz_entry_size(uz_entry e)
 	return uz_entry_codec(e) == UZ_CODEC_RAW ? UZ_PAGE_SIZE : uz_entry_len(e) + UZ_SUM_SIZE;
 }
 
-/* Of an entry that has an object: whether it is one that can have been written, as far as the word
- * alone can tell. */
+/* For an entry that has an object: whether this version can have written it, as far as the word
+ * alone tells. */
 static inline bool uz_entry_sound(uz_entry e)
 {
 	return uz_entry_size(e) <= UZ_PAGE_SIZE &&
 	       (uz_entry_codec(e) == UZ_CODEC_RAW || uz_entry_check(e) == e >> 62);
 }
 
-/* The same entry with its object elsewhere. */
+/* The same entry, with its object moved to off. */
 static inline uz_entry uz_entry_moved(uz_entry e, uint64_t off)
 {
 	if (uz_entry_codec(e) == UZ_CODEC_RAW)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What happens to an entry that has left the slot table: counting, and freeing its object, mostly
- * later and elsewhere.
+ * What happens to an entry that has left the slot table: it is counted, and its object is freed,
+ * in most cases later and by the drain thread.
  */
 #include <string.h>
 
@@ -28,7 +28,8 @@ void uz_dispose(struct uz_worker *w, uz_entry e)
 	uz_count_entry(&w->counters, e, -1);
 	if (!uz_entry_has_object(e))
 		return;
-	if (!uz_entry_sound(e)) { /* damaged: whatever it names is not to be freed */
+	/* Damaged: what it names may be the object of another slot. Do not free that. */
+	if (!uz_entry_sound(e)) {
 		count(&w->counters, N_CORRUPT, 1);
 		return;
 	}
@@ -52,7 +53,7 @@ static enum uz_push_ret push_entry(void *buf, unsigned n, uint64_t value)
 	return UZ_PUSH_OK;
 }
 
-/* Counting sort by class: each class's objects are then freed in one run. */
+/* A counting sort by class, so that the objects of each class are freed in one run. */
 static void sort_by_class(struct drain_batch *batch)
 {
 	memset(batch->start, 0, sizeof(batch->start));
@@ -60,7 +61,7 @@ static void sort_by_class(struct drain_batch *batch)
 		batch->start[batch->cls[i] + 1]++;
 	for (unsigned cls = 0; cls < UZ_POOL_CLASSES; cls++)
 		batch->start[cls + 1] += batch->start[cls];
-	/* Placing the offsets moves each start to its run's end. */
+	/* As offsets are placed, each start moves to the end of its run. */
 	for (unsigned i = 0; i < batch->count; i++)
 		batch->sorted[batch->start[batch->cls[i]]++] = batch->offs[i];
 }

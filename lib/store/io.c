@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ranges of bytes, cut into slots.
+ * Ranges of bytes are cut into slots.
  */
 #include <errno.h>
 
@@ -70,7 +70,7 @@ int uz_discard(struct uz_worker *w, uint64_t off, uint64_t len)
 {
 	int err = check_range(w, off, len), ret = err;
 
-	/* A damaged page doesn't keep the others from being discarded. */
+	/* A damaged page must not keep the others from being discarded. */
 	while ((!err || err == -EIO) && len) {
 		struct piece p = first_piece(off, len);
 

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Recovery: from the slot table, whatever was going on when the last process died, to a pool and
- * statistics that agree with it.
+ * Recovery: it makes pool and statistics from the slot table, whatever was going on when the
+ * last process died.
  *
- * An object that no entry names is free by not being claimed. An entry that can't be right is
+ * An object that no entry names is free, by not being claimed. An entry that can't be right is
  * marked damaged. When two entries claim the same memory one of them is wrong, and only the
- * checksums can tell which: then all is claimed anew, and each object verified first. That takes
- * the time of reading everything, but only on an arena that is known to be damaged.
+ * checksums can tell which. Then everything is claimed anew, and each object is verified first.
+ * That takes the time of reading everything, but only on an arena that is known to be damaged.
  */
 #include <errno.h>
 
 #include "base/crash.h"
 #include "store/internal.h"
 
-/* Whether the entry is one that this version can have written, as far as it can be told without the
- * pool. */
+/* Whether this version can have written the entry, as far as that can be told without the pool. */
 static bool well_formed(uz_entry e)
 {
 	unsigned codec = uz_entry_codec(e);
@@ -26,8 +25,8 @@ static bool well_formed(uz_entry e)
 	return codec > UZ_CODEC_NONE && codec < UZ_CODEC_COUNT && uz_entry_sound(e);
 }
 
-/* verify: the object, before it is claimed. -EEXIST: another entry has claimed that memory.
- * -EINVAL: damaged. */
+/* Claim the object of an entry, if it has one. verify: check its sum first. 0; -EEXIST: another
+ * entry has claimed that memory; -EINVAL: the entry is damaged. */
 static int claim(struct uz_store *s, bool verify, uint64_t slot, uz_entry e)
 {
 	if (!e || e == UZ_ENTRY_DAMAGED)
@@ -36,7 +35,8 @@ static int claim(struct uz_store *s, bool verify, uint64_t slot, uz_entry e)
 		return -EINVAL;
 	if (!uz_entry_has_object(e))
 		return 0;
-	/* No memory of the allocator's is spent on an offset beyond all that was ever used. */
+	/* Spend none of the allocator's memory on an offset beyond everything that was ever
+	 * used. */
 	if (!uz_arena_surveyed(s->config.arena, uz_entry_off(e)))
 		return -EINVAL;
 	if (verify && !uz_slot_object_valid(s, slot, e))
@@ -44,7 +44,7 @@ static int claim(struct uz_store *s, bool verify, uint64_t slot, uz_entry e)
 	return uz_pool_claim(s->pool, uz_entry_off(e), uz_entry_size(e));
 }
 
-/* Claim what the table names, and count it; clear locks; mark what is damaged. */
+/* Claim and count everything that the table names; clear locks; mark what is damaged. */
 static int claim_all(struct uz_store *s, bool verify)
 {
 	for (uint64_t slot = 0; slot < s->nslots; slot++) {
@@ -71,10 +71,10 @@ static int claim_all(struct uz_store *s, bool verify)
 
 static int claim_verified(struct uz_store *s)
 {
-	/* From the beginning; what has been found damaged by now is marked, and stays counted. */
+	/* Begin anew. What has been found damaged by now is marked, and stays counted. */
 	for (unsigned i = 0; i < N_COUNTERS; i++) {
 		if (i != N_CORRUPT)
-			atomic_store(&s->unowned_counters.n[i], 0);
+			atomic_store_explicit(&s->unowned_counters.n[i], 0, memory_order_relaxed);
 	}
 	uz_pool_reset(s->pool);
 	return claim_all(s, true);

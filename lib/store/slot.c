@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * One slot: its lock, what it holds, reading.
+ * One slot: its lock, its checksums, and reading it.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,8 +12,8 @@
 
 /* --- the lock bit --- */
 
-/* A slot is held while a page is encoded or copied, which is far below a millisecond, or until its
- * holder gets a CPU again. A bit that is set for this long was set by damage. */
+/* A slot is held while a page is encoded or copied, which takes far less than a millisecond, or
+ * until its holder gets a CPU again. A bit that is set for this long was set by damage. */
 #define LOCK_WAIT_NS (2 * UZ_NSEC_PER_SEC)
 #define LOCK_STEP_NS (10 * UZ_NSEC_PER_MSEC)
 
@@ -22,8 +22,9 @@ struct lock_wait { /* zeroed at first */
 	uint64_t last, waited; /* ns */
 };
 
-/* Call in every round of a wait. False: it has been long enough. A pause between two rounds counts
- * for LOCK_STEP_NS at most: when the process or the machine stands still, so does the holder. */
+/* Call this in every round of a wait. False: the wait has been long enough. The time between two
+ * rounds counts for LOCK_STEP_NS at most: when the process or the machine stands still, the
+ * holder does, too. */
 static bool lock_wait(struct lock_wait *w)
 {
 	uint64_t now, step;
@@ -44,7 +45,8 @@ int uz_slot_lock(struct uz_store *s, uint64_t slot, uz_entry *ret)
 	struct lock_wait wait = {0};
 	uz_entry old;
 
-	/* Acquire pairs with the release in uz_slot_unlock(): what the entry names is there. */
+	/* Pairs with the release in uz_slot_unlock(): the object that the entry names is visible
+	 * here. */
 	while ((old = atomic_fetch_or_explicit(e, UZ_ENTRY_LOCK, memory_order_acquire)) &
 	       UZ_ENTRY_LOCK) {
 		while (atomic_load_explicit(e, memory_order_relaxed) & UZ_ENTRY_LOCK) {
@@ -58,6 +60,7 @@ int uz_slot_lock(struct uz_store *s, uint64_t slot, uz_entry *ret)
 
 void uz_slot_unlock(struct uz_store *s, uint64_t slot, uz_entry e)
 {
+	/* Pairs with the acquires in uz_slot_lock(), uz_slot_detach() and read_page(). */
 	atomic_store_explicit(&s->table[slot], e, memory_order_release);
 }
 
@@ -67,8 +70,10 @@ int uz_slot_detach(struct uz_store *s, uint64_t slot, uz_entry *ret)
 	uz_entry old = atomic_load_explicit(e, memory_order_relaxed);
 	struct lock_wait wait = {0};
 
-	/* The holder of the lock may be reading the object: wait. Acquire: its last access comes
-	 * before our free; pairs with the release in uz_slot_unlock(). */
+	/* Wait while the slot is locked, as the holder may be reading the object. The acquire
+	 * pairs with the release in uz_slot_unlock(): the holder's last access to the object
+	 * comes before we free it. The release pairs with the acquire of the next uz_slot_lock()
+	 * or read_page(), which find the slot empty. */
 	for (;;) {
 		if (old & UZ_ENTRY_LOCK) {
 			if (!lock_wait(&wait))
@@ -83,8 +88,7 @@ int uz_slot_detach(struct uz_store *s, uint64_t slot, uz_entry *ret)
 	}
 }
 
-/* --- checksums, each bound to its slot's number, so that one slot's content is wrong in another
- * --- */
+/* --- checksums --- */
 
 uint32_t uz_object_sum(uint64_t slot, enum uz_codec codec, const void *object, size_t len)
 {
@@ -102,7 +106,7 @@ uint32_t uz_word_sum(uint64_t slot, uint64_t word)
 
 /* --- reading --- */
 
-/* Where the object is of an entry that has one, or NULL if there can't be one. */
+/* The object of an entry that has one. NULL: there can be none at that place. */
 static const unsigned char *find_object(struct uz_store *s, uz_entry e)
 {
 	uint64_t off = uz_entry_off(e);
@@ -138,7 +142,7 @@ int uz_slot_corrupt(struct uz_worker *w)
 	return -EIO;
 }
 
-/* The page of an entry that has an object, and is locked. */
+/* Decode the page of an entry that has an object. The slot is locked. */
 static int decode_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *page)
 {
 	const unsigned char *object = find_object(w->store, e);
@@ -146,7 +150,7 @@ static int decode_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *pag
 	if (!object)
 		return uz_slot_corrupt(w);
 	uz_prefetch(object, uz_entry_size(e));
-	/* What is damaged is not even decoded. */
+	/* No decoder ever sees damaged bytes. */
 	if (!object_valid(slot, e, object) ||
 	    uz_codec_decode(w->codec, (enum uz_codec)uz_entry_codec(e), object, uz_entry_len(e),
 			    page))
@@ -154,7 +158,7 @@ static int decode_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *pag
 	return 0;
 }
 
-/* The page of an entry that names no object. */
+/* Fill in the page of an entry that has no object. */
 static int fill_page(struct uz_worker *w, uint64_t slot, uz_entry e, void *page)
 {
 	uint64_t word = 0;
@@ -178,6 +182,7 @@ int uz_slot_load(struct uz_worker *w, uint64_t slot, uz_entry e, void *page)
 static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 {
 	struct uz_store *s = w->store;
+	/* Pairs with the release in uz_slot_unlock(). */
 	uz_entry e = atomic_load_explicit(&s->table[slot], memory_order_acquire);
 	int err;
 
@@ -194,7 +199,7 @@ static int read_page(struct uz_worker *w, uint64_t slot, void *page)
 	return err;
 }
 
-/* Whoever reads slots in a row is likely to read this one next. */
+/* Slots are being read in a row, and this one is likely to be next: prefetch its object. */
 static void expect_read(struct uz_store *s, uint64_t slot)
 {
 	const unsigned char *object;
@@ -202,7 +207,8 @@ static void expect_read(struct uz_store *s, uint64_t slot)
 
 	if (slot == s->nslots)
 		return;
-	/* A guess, without the lock: the object may be gone, its address is still one of ours. */
+	/* A guess, without the lock. The object may be freed meanwhile, but its address is still
+	 * one of ours. */
 	e = atomic_load_explicit(&s->table[slot], memory_order_relaxed) & ~UZ_ENTRY_LOCK;
 	object = uz_entry_has_object(e) ? find_object(s, e) : NULL;
 	if (object)

@@ -15,8 +15,8 @@ static uint64_t sum(const struct counters *c, enum counter i)
 {
 	int64_t n = atomic_load_explicit(&c->n[i], memory_order_relaxed);
 
-	/* Workers are not read at one instant: a page may be seen to go before it is seen to come.
-	 */
+	/* Workers are not read at one instant: a page may be seen to leave before it is seen to
+	 * come. */
 	return n > 0 ? (uint64_t)n : 0;
 }
 
@@ -38,7 +38,7 @@ static uint64_t pending_bytes(const struct counters *all, uint64_t drained)
 
 uint64_t uz_store_pending_bytes(struct uz_store *s)
 {
-	/* First, so that what is pending is never less than nothing. */
+	/* Read first, so that what is pending is never less than nothing. */
 	uint64_t drained = atomic_load_explicit(&s->drained_bytes, memory_order_relaxed);
 	struct counters all = {0};
 

@@ -49,7 +49,7 @@ static int prepare(struct uz_store *s)
 	return err || !s->config.compact ? err : uz_sweeper_start(s);
 }
 
-/* Take over what a program has given. */
+/* Take over the configuration that a program has given. */
 static int take_store_config(struct uz_store *s, const struct uz_store_config *given)
 {
 	const struct uz_codec_info *info;
@@ -129,9 +129,10 @@ void uz_store_free(struct uz_store *s)
 		return;
 	assert(!s->workers);
 	uz_helper_stop(&s->sweeper);
-	uz_arena_stop(s->config.arena); /* first: the refill thread tells s->defer of surplus */
+	/* The refill thread tells s->defer of surplus, and the drain thread uses s->punch. */
+	uz_arena_stop(s->config.arena);
 	uz_defer_free(s->defer);
-	uz_punch_done(&s->punch); /* after the drain thread, which uses it */
+	uz_punch_done(&s->punch);
 	uz_pool_free(s->pool);
 	pthread_mutex_destroy(&s->sweep_lock);
 	free(s);
@@ -144,7 +145,7 @@ int uz_worker_new(struct uz_store *s, struct uz_worker **ret)
 
 	if (!w)
 		return -ENOMEM;
-	memset(w, 0, sizeof(*w)); /* touches the buffers */
+	memset(w, 0, sizeof(*w)); /* and so populates the buffers */
 	w->store = s;
 	err = uz_codec_ctx_new(s->config.codec, s->config.level, &w->codec);
 	if (!err)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The sweeper: walks of the whole slot table while everything is served; and the thread that does
- * so by itself. It sleeps until so much has been freed that a walk may be worth it, and has no
- * timer while nothing is.
+ * The sweeper walks the whole slot table while everything is served, and moves objects together.
+ * A thread does so by itself. It sleeps until so much has been freed that a walk may be
+ * worthwhile, and has no timer while that is not so.
  */
 #include <string.h>
 
@@ -11,19 +11,19 @@
 #include "base/thread.h"
 #include "store/internal.h"
 
-/* A walk is worth it when it can free an eighth of the pool's pages: what is less is filled again
- * by those who go on writing. Where for a second hardly anything is freed a 64th is worth it; but
- * never less than SLACK_MIN. */
+/* A walk is worthwhile when it can free an eighth of the pool's pages: ongoing writes soon fill
+ * less than that again. When hardly anything has been freed for a second, a 64th is enough. Less
+ * than SLACK_MIN never is. */
 #define SLACK_BUSY  8
 #define SLACK_QUIET 64
 #define SLACK_MIN   (UINT64_C(256) << 10)
 #define QUIET_NS    UZ_NSEC_PER_SEC
-/* The thread rests so many times what it worked, and for REST_MIN_NS: it takes a fifth of a CPU at
- * most, and little where a small store is written again and again. */
+/* After its work the thread rests for REST times as long, and for REST_MIN_NS. So it takes a
+ * fifth of a CPU at most, and little where a small store is overwritten again and again. */
 #define REST	    4
 #define REST_MIN_NS (100 * UZ_NSEC_PER_MSEC)
 
-/* Move the slot's object out of a victim zspage. */
+/* Move the slot's object out of a victim zspage, if it is in one. */
 static void move_object(struct uz_store *s, uint64_t slot)
 {
 	uint64_t from, to;
@@ -52,13 +52,13 @@ static void empty_victims(struct uz_store *s)
 		uz_entry e = atomic_load_explicit(&s->table[slot], memory_order_relaxed) &
 			     ~UZ_ENTRY_LOCK;
 
-		/* A guess without the lock, that holds for nearly all. */
+		/* A guess, without the lock. It is right for nearly all. */
 		if (uz_entry_has_object(e) && uz_pool_is_victim(s->pool, uz_entry_off(e)))
 			move_object(s, slot);
 	}
 }
 
-/* One round; the pages it has freed. */
+/* One round. Returns how many pages it has freed. */
 static uint64_t compact_some(struct uz_store *s)
 {
 	if (!uz_pool_compact_begin(s->pool))
@@ -67,9 +67,10 @@ static uint64_t compact_some(struct uz_store *s)
 	return uz_pool_compact_end(s->pool);
 }
 
-/* A round takes so many victims of a class at most; others free objects meanwhile. So as long as it
- * goes on as well as it began; but what others free out of victims counts as well, so that this
- * alone would be no bound. */
+/* A round takes only so many victims of a class, and other threads free objects meanwhile. So
+ * there are more rounds, as long as each frees at least half of what the first one did. What
+ * others free out of victims counts, too, so that this alone would be no bound:
+ * UZ_COMPACT_ROUNDS is. */
 static uint64_t compact(struct uz_store *s)
 {
 	uint64_t first, freed, total;
@@ -101,7 +102,7 @@ static uint64_t worth_bytes(const struct uz_pool_stat *st, unsigned share)
 	return bytes > SLACK_MIN ? bytes : SLACK_MIN;
 }
 
-/* CPU time of this thread. */
+/* The CPU time of this thread. */
 static uint64_t worked_ns(void)
 {
 	struct timespec ts;
@@ -110,18 +111,19 @@ static uint64_t worked_ns(void)
 	return (uint64_t)ts.tv_sec * UZ_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* Have uz_sweeper_freed() kick us when freed_bytes are that many. Returns for how long to sleep:
- * for sleep_ns, or hardly at all if they are by now. */
+/* Have uz_sweeper_freed() kick us when freed_bytes reaches at. Returns for how long to sleep:
+ * sleep_ns, or hardly at all if that has happened by now. */
 static uint64_t sweep_when_freed(struct uz_store *s, uint64_t at, uint64_t sleep_ns)
 {
-	/* Both in this order, as uz_sweeper_freed() has it the other way round: one of us sees the
-	 * other's. */
+	/* Pairs with uz_sweeper_freed(), which adds to freed_bytes first and reads sweep_at
+	 * second. All four are sequentially consistent: at least one side sees the other's
+	 * write. */
 	atomic_store(&s->sweep_at, at);
 	return atomic_load(&s->freed_bytes) >= at ? 1 : sleep_ns;
 }
 
-/* Walk if that is worth it. Returns for how long to sleep then; 0: until uz_sweeper_freed() says
- * so. quiet_since: the freed_bytes when this last waited for quiet. */
+/* Compact if that is worthwhile. Returns for how long to sleep; 0: until uz_sweeper_freed()
+ * kicks. *quiet_since is the freed_bytes at which we began to wait for a quiet second. */
 static uint64_t compact_if_worth_it(struct uz_store *s, uint64_t *quiet_since)
 {
 	uint64_t freed = atomic_load(&s->freed_bytes), quiet, busy, slack, start;
@@ -138,7 +140,7 @@ static uint64_t compact_if_worth_it(struct uz_store *s, uint64_t *quiet_since)
 		return sweep_when_freed(s, freed + busy - slack, QUIET_NS);
 	}
 	start = worked_ns();
-	/* What can't be moved (a damaged entry names it) is not tried again and again. */
+	/* What can't be moved, as a damaged entry names it, is not tried again and again. */
 	if (!compact(s))
 		return sweep_when_freed(s, freed + quiet, 0);
 	return (worked_ns() - start) * REST + REST_MIN_NS;
@@ -169,9 +171,10 @@ void uz_sweeper_freed(struct uz_store *s, uint64_t bytes)
 {
 	uint64_t freed = atomic_fetch_add(&s->freed_bytes, bytes) + bytes;
 
-	/* In this order: see sweep_when_freed(). */
+	/* Pairs with sweep_when_freed(). */
 	if (freed < atomic_load(&s->sweep_at))
 		return;
+	/* One kick is enough. The sweeper sets it anew, before it sleeps. */
 	atomic_store(&s->sweep_at, UINT64_MAX);
 	uz_helper_kick(&s->sweeper);
 }

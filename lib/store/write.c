@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * One slot: memory for what it is to hold; writing, changing, discarding.
+ * One slot: memory for what it is to hold; writing, changing and discarding its page.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,14 +10,15 @@
 
 /* --- memory --- */
 
-/* Whether a flush would free something. The calling worker's own frees are among what is counted
- * for certain. */
+/* Whether a flush would free something. What the calling worker has pushed itself is always
+ * counted. */
 static bool frees_are_pending(struct uz_store *s)
 {
 	return s->config.deferred && uz_store_pending_bytes(s) > 0;
 }
 
-/* Raw pages lie where an entry can name them. -EFBIG: the memory there is was beyond that. */
+/* A raw page must lie where an entry can name it. -EFBIG: it lies beyond, and has been freed
+ * again. */
 static int check_reach(struct uz_store *s, size_t size, uint64_t off)
 {
 	if (size < UZ_PAGE_SIZE || off >> UZ_PAGE_SHIFT < UZ_RAW_PAGES)
@@ -26,7 +27,8 @@ static int check_reach(struct uz_store *s, size_t size, uint64_t off)
 	return -EFBIG;
 }
 
-/* Memory for an object, without a wait. -ENOSPC: the limit; -ENOMEM; -EFBIG. */
+/* Allocate memory for an object, without a wait. 0; -ENOSPC: the limit is reached; -ENOMEM;
+ * -EFBIG. */
 static int try_alloc(struct uz_store *s, size_t size, uint64_t *ret_off)
 {
 	int err = uz_pool_try_alloc(s->pool, size, ret_off);
@@ -34,7 +36,8 @@ static int try_alloc(struct uz_store *s, size_t size, uint64_t *ret_off)
 	return err ? err : check_reach(s, size, *ret_off);
 }
 
-/* The same; but wait for memory, and for what is pending, before this fails. No slot is locked. */
+/* The same, but before this fails it waits for memory, and for what is pending. No slot is
+ * locked. */
 static int alloc(struct uz_store *s, size_t size, struct uz_wait *wait, uint64_t *ret_off)
 {
 	int err = try_alloc(s, size, ret_off);
@@ -45,11 +48,12 @@ static int alloc(struct uz_store *s, size_t size, struct uz_wait *wait, uint64_t
 	pending = frees_are_pending(s);
 	if (err == -ENOSPC && !pending)
 		return err;
-	/* Below the limit the drain thread need only begin: what it frees ends the wait. */
+	/* Below the limit it is enough to have the drain thread begin: what it frees ends the
+	 * wait for memory. */
 	if (pending)
 		uz_defer_flush_within(s->defer, err == -ENOSPC ? uz_arena_wait_left(wait) : 0);
 	err = uz_pool_alloc(s->pool, size, wait, ret_off);
-	if (err == -ENOMEM && pending) { /* perhaps without having waited */
+	if (err == -ENOMEM && pending) { /* it may have failed without a wait */
 		uz_defer_flush_within(s->defer, uz_arena_wait_left(wait));
 		err = uz_pool_try_alloc(s->pool, size, ret_off);
 	}
@@ -68,8 +72,8 @@ static int fail_write(struct uz_worker *w, int err)
 	return err == -EIO ? err : -ENOSPC;
 }
 
-/* A page as the codec has left it in w->object (if it is raw: as it was), and the size of the
- * object that takes; 0: none. */
+/* A page as the codec has left it: in w->object; a raw one stays where it was. size is that of
+ * the object; 0: it needs none. */
 struct encoded {
 	enum uz_codec codec;
 	size_t len, size;
@@ -88,8 +92,8 @@ static struct encoded encode_page(struct uz_worker *w, const void *page)
 	return e;
 }
 
-/* The entry of the encoded page whose object will be at off. The object is complete then: the page
- * itself if it is raw, else w->object. */
+/* Make the entry of the encoded page, whose object will lie at off. After this the object is
+ * complete, with its checksum: w->object, or the page itself if it is raw. */
 static uz_entry make_entry(struct uz_worker *w, uint64_t slot, const void *page, struct encoded e,
 			   uint64_t off)
 {
@@ -108,10 +112,12 @@ static uz_entry make_entry(struct uz_worker *w, uint64_t slot, const void *page,
 	return uz_entry_object(e.codec, off, e.len);
 }
 
-/* The slot is locked and held old; e is the encoded page's. Publish it, and let go of old.
+/* Publish e, the entry of the encoded page, and dispose of old. The slot is locked, and old is
+ * its entry.
  *
- * The copy comes as late as this, when the lock is taken, because most of its time is cache misses,
- * and an atomic read-modify-write would wait for them all. Publishing is a plain store. */
+ * The copy comes as late as this, after the lock was taken, because most of its time is cache
+ * misses, and an atomic read-modify-write would wait for all of them. To publish is a plain
+ * store. */
 static void replace(struct uz_worker *w, uint64_t slot, uz_entry old, uz_entry e, const void *page)
 {
 	bool raw = uz_entry_codec(e) == UZ_CODEC_RAW;
@@ -154,11 +160,11 @@ int uz_slot_write(struct uz_worker *w, uint64_t slot, const void *page)
 	return 0;
 }
 
-/* Memory for an object that was had while the slot was not locked. */
+/* Memory for an object that was allocated while the slot was not locked. */
 struct spare {
 	uint64_t off;
 	size_t size;   /* 0: there is none */
-	size_t wanted; /* the size of which one is missing */
+	size_t wanted; /* the size of the object for which there is none */
 };
 
 static void spare_done(struct uz_store *s, struct spare *spare)
@@ -168,7 +174,7 @@ static void spare_done(struct uz_store *s, struct spare *spare)
 	spare->size = 0;
 }
 
-/* The page that the slot holds, changed, into w->page. */
+/* Load the page that the slot holds into w->page, and change it. */
 static int change(struct uz_worker *w, uint64_t slot, uz_entry old, size_t from, size_t len,
 		  const void *buf)
 {
@@ -183,8 +189,8 @@ static int change(struct uz_worker *w, uint64_t slot, uz_entry old, size_t from,
 	return 0;
 }
 
-/* Change the page if there is memory for the outcome: the spare, if that fits, or what can be had
- * without a wait. -EAGAIN: there is none for an object of the size spare->wanted. */
+/* Change the page if there is memory for the result: the spare, if it has the right size, or
+ * what can be had without a wait. -EAGAIN: there is none for an object of spare->wanted bytes. */
 static int try_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf,
 		      struct spare *spare)
 {
@@ -197,7 +203,7 @@ static int try_update(struct uz_worker *w, uint64_t slot, size_t from, size_t le
 	if (uz_slot_lock(s, slot, &old))
 		return uz_slot_corrupt(w);
 	UZ_CRASH(SLOT_LOCKED);
-	if (!old && !buf) { /* it is zero already */
+	if (!old && !buf) { /* the page is zero already */
 		uz_slot_unlock(s, slot, old);
 		return 0;
 	}
@@ -219,8 +225,9 @@ static int try_update(struct uz_worker *w, uint64_t slot, size_t from, size_t le
 	return 0;
 }
 
-/* Memory is waited for with the slot unlocked. What the slot holds may have changed by then: start
- * over from that. Each round but the first means that another write has changed the page. */
+/* Wait for memory only while the slot is not locked. The page may have changed by then: start
+ * over from what the slot holds. Each round but the first means that another write has changed
+ * the page. */
 int uz_slot_update(struct uz_worker *w, uint64_t slot, size_t from, size_t len, const void *buf)
 {
 	struct uz_wait wait = {0};
