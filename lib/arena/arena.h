@@ -163,7 +163,7 @@ int64_t uz_arena_try_get(struct uz_arena *arena, unsigned npages);
 struct uz_wait {	 /* zeroed before the first wait */
 	uint64_t began;	 /* when the first wait began, ns; 0: there was none yet */
 	uint64_t napped; /* how long it has slept in all, ns */
-	uint64_t vain;	 /* ... since memory came the last time */
+	uint64_t vain;	 /* how long it has slept since memory has come, ns */
 	uint32_t looked_for, came;
 };
 void uz_arena_wait_begin(struct uz_arena *arena, struct uz_wait *wait);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the arena's files share: units.c (areas and addresses), arena.c (the file and its
- * mapping), wake.c (who tells whom), populate.c (memory from the kernel), get.c (handing it
- * out), refill.c (having it in time), trim.c (choosing what to give back), punch.c (giving it
- * back) and restore.c (taking over what another process had). Each calls only those before it.
+ * mapping), wake.c (the wake-ups), populate.c (memory from the kernel), get.c (handing it out),
+ * refill.c (having it in time), trim.c (choosing what to give back), punch.c (giving it back)
+ * and restore.c (taking over what another process had). Each calls only those before it.
  */
 #ifndef UZ_ARENA_INTERNAL_H
 #define UZ_ARENA_INTERNAL_H
@@ -77,7 +77,7 @@ struct uz_arena {
 	_Atomic uint32_t looked_for, came, vain_at;
 	_Atomic uint32_t waiters; /* getters between wait_begin and wait_end */
 	uint32_t populators;	  /* how many getters may populate units for themselves at a time */
-	_Atomic uint32_t populating; /* ... and do */
+	_Atomic uint32_t populating; /* how many do so at this moment */
 
 	uint64_t reserve_pages; /* the size of the reserve */
 	bool trimming;		/* a pass is under way; of the thread that trims */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who tells whom: the refill thread is kicked, getters that wait are woken, and the owner of the
- * arena is told of surplus.
+ * The wake-ups: of the refill thread, of getters that wait, and of the thread that gives surplus
+ * back.
  */
 #include "arena/internal.h"
 

@@ -74,7 +74,8 @@ int uz_crash_arm(void)
 	max = strtoull(n + 1, &end, 10);
 	if (*end || errno)
 		return -EINVAL;
-	atomic_store(&passes_left, 1 + XXH3_64bits(seed, sizeof(seed)) % max);
+	atomic_store_explicit(&passes_left, 1 + XXH3_64bits(seed, sizeof(seed)) % max,
+			      memory_order_relaxed);
 	armed = point;
 	return 0;
 }
@@ -90,7 +91,7 @@ static void yield_now_and_then(void)
 	static _Thread_local uint64_t random; /* xorshift64; 0: not seeded */
 
 	if (!random) {
-		uint64_t number = atomic_fetch_add(&yielders, 1);
+		uint64_t number = atomic_fetch_add_explicit(&yielders, 1, memory_order_relaxed);
 
 		random = XXH3_64bits_withSeed(&number, sizeof(number), yield_seed) | 1;
 	}

@@ -17,30 +17,30 @@
 /* The library's points, X(enumerator, name). */
 #define UZ_CRASH_POINTS_LIBRARY(X)                                                                 \
 	X(WRITE_COPIED, "write-copied")	      /* the object is written, its entry not published */ \
-	X(WRITE_PUBLISHED, "write-published") /* ... published, the old one not disposed of */     \
+	X(WRITE_PUBLISHED, "write-published") /* the entry is published, no more */                \
 	X(SLOT_LOCKED, "slot-locked")	      /* a part of a page is about to be changed */        \
 	X(DETACHED, "detached")		      /* a discard has emptied the slot, no more */        \
 	X(PUSHED, "pushed")		      /* a value is in a deferred-free buffer */           \
 	X(PUSH_FULL, "push-full")	      /* a full buffer is queued, and still the current */ \
 	X(DRAIN_RUN, "drain-run")	      /* one class of a buffer's objects is freed */       \
 	X(COMPACT_COPIED, "compact-copied")   /* an object is moved, its slot names the old one */ \
-	X(COMPACT_PUBLISHED, "compact-published") /* ... the new one, the old is not freed */      \
+	X(COMPACT_PUBLISHED, "compact-published") /* the slot names the new one, no more */        \
 	X(TRIM_SUBMITTED, "trim-submitted")	  /* the kernel is taking memory back */           \
-	X(TRIM_END, "trim-end")			  /* ... has taken it */                           \
-	X(REFILL_POPULATED, "refill-populated")	  /* units have memory, and are in no set  */      \
+	X(TRIM_END, "trim-end")			  /* the kernel has taken memory back */           \
+	X(REFILL_POPULATED, "refill-populated")	  /* units have memory, and are in no set */       \
 	X(RECOVER_CLAIM, "recover-claim")	  /* a slot's entry is about to be claimed */      \
 	X(RECOVER_RESTORED, "recover-restored")	  /* everything is rebuilt, nothing started */
 
 /* The daemon's. */
 #define UZ_CRASH_POINTS_DAEMON(X)                                                                  \
-	X(TAKE_OVER, "take-over") /* it is to serve, and another one stands by behind it */        \
+	X(TAKE_OVER, "take-over") /* the server is to serve, and another stands by behind it */    \
 	X(INIT_REPLAYED, "init-replayed")                                                          \
 	X(RESEND_BEFORE, "resend-before")                                                          \
 	X(RESEND_AFTER, "resend-after")                                                            \
 	X(REPLY_BEFORE, "reply-before")                                                            \
 	X(REPLY_AFTER, "reply-after")                                                              \
-	X(UBLK_GIVEN, "ublk-given")	/* it has the device, and has fetched nothing */           \
-	X(UBLK_FETCHED, "ublk-fetched") /* ... all, and has mapped nothing */                      \
+	X(UBLK_GIVEN, "ublk-given")	/* the server has the device, and has fetched nothing */   \
+	X(UBLK_FETCHED, "ublk-fetched") /* it has fetched, and has mapped nothing */               \
 	X(UBLK_COMMIT_BEFORE, "ublk-commit-before")                                                \
 	X(UBLK_COMMIT_AFTER, "ublk-commit-after")
 

@@ -138,6 +138,7 @@ static bool flush_until(struct uz_defer *d, uint64_t deadline)
 
 	uz_defer_wake(d);
 	for (;;) {
+		/* Pairs with the store in answer_flush(). */
 		uint32_t done = atomic_load(&d->flush_done);
 		uint64_t now = deadline ? uz_now_ns() : 0;
 
@@ -341,7 +342,7 @@ void uz_defer_get_stat(struct uz_defer *d, struct uz_defer_stat *ret)
 		/* Read before pushed is added up, so that drained <= pushed holds. Pairs with
 		 * the release in drain_buffer(). */
 		.drained = atomic_load(&d->drained),
-		.runs = atomic_load(&d->runs),
+		.runs = atomic_load_explicit(&d->runs, memory_order_relaxed),
 	};
 
 	uz_spin_lock(&d->list_lock);

@@ -34,7 +34,8 @@ struct uz_defer_producer {
 	struct uz_defer_producer *prev, *next;
 } __attribute__((aligned(64)));
 
-/* What the drain thread is doing, for those who may have to wake it. See sleep.c. */
+/* What the drain thread is doing. Other threads look at this to see whether they must wake it.
+ * See sleep.c. */
 enum drain_state {
 	DRAIN_RUNNING, /* it will look at everything once more before it sleeps: do not wake it */
 	DRAIN_TICKING, /* it sleeps with a timer, and looks at partly filled buffers within max_age:

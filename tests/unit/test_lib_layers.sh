@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
+#
 # test_lib_layers.sh LIBRARY SOURCE...: each file of the library refers only to files that stand before it in the list of
 # sources, which is the order that lib/README.md states. Headers come from the file's own layer or from one before it.
 set -eu
