@@ -6,13 +6,14 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-static bool is_pipe;
+static bool is_pipe, is_journal;
 
 /* Lines that are held back, each with its length in front. Touched by process_lock_memory(), as all
  * of the program is. */
@@ -22,11 +23,25 @@ static struct {
 	char text[4096];
 } held;
 
+/* The service manager passes on the device and inode numbers of the stream that the journal reads.
+ * A process inherits the variable also when its own standard error leads elsewhere. */
+static bool is_journal_stream(const struct stat *st)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && dev == st->st_dev &&
+	       ino == st->st_ino;
+}
+
 void log_init(void)
 {
 	struct stat st;
 
-	is_pipe = fstat(STDERR_FILENO, &st) == 0 && S_ISFIFO(st.st_mode);
+	if (fstat(STDERR_FILENO, &st) < 0)
+		return;
+	is_pipe = S_ISFIFO(st.st_mode);
+	is_journal = is_journal_stream(&st);
 }
 
 /* Never waits: the journal may be waiting for a page of ours while there is no server, and the one
@@ -78,7 +93,7 @@ void log_forget(void)
 static void log_line(const char *level, const char *fmt, va_list args)
 {
 	char line[1024];
-	int n = snprintf(line, sizeof(line), "%s", level);
+	int n = snprintf(line, sizeof(line), "%s", is_journal ? level : "");
 
 	n += vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, args);
 	if (n > (int)sizeof(line) - 2)

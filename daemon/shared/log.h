@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Log lines to standard error, each with the syslog level in front ("<3>"), as the journal reads
- * them.
+ * Log lines to standard error. Where the journal reads them ($JOURNAL_STREAM) each has its syslog
+ * level in front ("<3>"); a terminal or a file gets the text alone.
  *
  * One line is one write(2), so that lines of two processes do not mix; it never waits for the
  * journal, but is lost if nobody takes it. Never called on the I/O path.

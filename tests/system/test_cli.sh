@@ -64,6 +64,13 @@ cmp "$T/err" "$T/check.err"
 run --check --config "$T/absent.toml"
 expect 1 err "absent\.toml.*No such file"
 
+# The level is in front of a line for the journal alone, which says by $JOURNAL_STREAM what it reads.
+expect 1 err '^[^<]'
+JOURNAL_STREAM=$(stat --format=%d:%i "$T/err") run --check --config "$T/absent.toml"
+expect 1 err '^<3>'
+JOURNAL_STREAM=$(stat --format=%d:%i "$T/out") run --check --config "$T/absent.toml"
+expect 1 err '^[^<]'
+
 # What the kernel's driver would bring is not there: the message names it, not the file that was to be made with it.
 # without NODE [TOML-LINE...]: a start in a /dev that has only what one takes, but for NODE.
 without() {
