@@ -99,14 +99,29 @@ static int find_state(const struct arguments *args, struct state **ret)
 	return err == -ENOENT ? 0 : err;
 }
 
+/* Absolute, for a later exec, which reads what the path leads to by then: symbolic links stay in
+ * it, and a file that is not there now may be. */
+static int make_absolute(const char *path, char ret[PATH_MAX])
+{
+	char dir[PATH_MAX] = "";
+
+	if (path[0] != '/' && !getcwd(dir, sizeof(dir)))
+		return -errno;
+	if (snprintf(ret, PATH_MAX, "%s%s%s", dir, dir[0] ? "/" : "", path) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	return 0;
+}
+
 static int run(const struct arguments *args, struct config *config, struct state *state)
 {
 	static char binary_path[PATH_MAX], config_path[PATH_MAX]; /* zeroed */
 	const struct launch launch = {binary_path, config_path, args->resume >= 0};
+	int err = make_absolute(args->config, config_path);
 
-	/* Absolute, for a later exec. A configuration that is not there now may be then. */
-	if (!realpath(args->config, config_path))
-		snprintf(config_path, sizeof(config_path), "%s", args->config);
+	if (err) {
+		log_error("can't tell where %s is: %s", args->config, strerror(-err));
+		return EXIT_FAILURE;
+	}
 	if (readlink("/proc/self/exe", binary_path, sizeof(binary_path) - 1) < 0) {
 		log_error("can't tell where this program is: %s", strerror(errno));
 		return EXIT_FAILURE;

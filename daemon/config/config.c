@@ -199,6 +199,40 @@ static void check_loop(struct config_reader *r)
 				"expected true, or swap.enabled = false");
 }
 
+/* The last part of the file's path without ".toml", cut to what a name can hold and one more. */
+static const char *name_of_file(const struct config_reader *r, char name[CONFIG_NAME_MAX + 2])
+{
+	const char *slash = strrchr(r->file, '/'), *base = slash ? slash + 1 : r->file;
+	size_t len = strlen(base);
+
+	if (len > 5 && !strcmp(base + len - 5, ".toml"))
+		len -= 5;
+	snprintf(name, CONFIG_NAME_MAX + 2, "%.*s", (int)len, base);
+	return name;
+}
+
+/* The instance of the unit is called like the file, and asks for the device by that name. */
+static void check_name(struct config_reader *r)
+{
+	const struct config_key *k = find("name");
+	bool of_unit = !strncmp(r->file, CONFIG_DIR "/", strlen(CONFIG_DIR "/"));
+	char name[CONFIG_NAME_MAX + 2];
+
+	name_of_file(r, name);
+	if (!seen(r, k)->line && config_names_device(name))
+		memcpy(r->config.name, name, strlen(name) + 1);
+	else if (!seen(r, k)->line)
+		config_complain(r, 1, k->path,
+				"\"%s\", which is what the file is called, can't name a device; "
+				"expected a name = \"...\" of %s",
+				name, k->expected);
+	else if (of_unit && !seen(r, k)->bad && strcmp(r->config.name, name) != 0)
+		config_complain(r, seen(r, k)->line, k->path,
+				"\"%s\" is not what the file is called, and systemd the device; "
+				"expected \"%s\", or no name",
+				r->config.name, name);
+}
+
 uint64_t config_size_most(const struct machine *machine)
 {
 	uint64_t pages = machine->room / TABLE_SHARE / CONFIG_TABLE_ENTRY;
@@ -219,7 +253,6 @@ void config_defaults(struct config *c, const struct machine *machine)
 	uint64_t half = machine->ram / 2 / UZ_PAGE_SIZE * UZ_PAGE_SIZE;
 
 	*c = (struct config){
-		.name = "swap0",
 		.size = MIN(half, config_size_most(machine)),
 		.frontend = FRONTEND_AUTO,
 		.block_size = UZ_PAGE_SIZE,
@@ -298,6 +331,7 @@ static int load(struct config_reader *r)
 	if (err)
 		return err;
 
+	check_name(r);
 	check_level(r);
 	check_reserve(r);
 	check_loop(r);

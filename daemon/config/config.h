@@ -22,8 +22,14 @@ enum frontend { FRONTEND_FUSE, FRONTEND_UBLK, FRONTEND_AUTO };
 
 enum latency_hold { LATENCY_HOLD_AUTO, LATENCY_HOLD_NEVER, LATENCY_HOLD_ALWAYS };
 
+/* Where the unit uzramd@NAME.service takes NAME.toml from, whatever the prefix. */
+#define CONFIG_DIR "/etc/uzram"
+
+#define CONFIG_NAME_MAX 31 /* characters of a name */
+
 struct config {
-	char name[32]; /* of the device: [A-Za-z0-9][A-Za-z0-9_.-]* */
+	/* of the device: [A-Za-z0-9][A-Za-z0-9_.-]*, and not *.lock */
+	char name[CONFIG_NAME_MAX + 1];
 	uint64_t size; /* of the device, bytes: whole pages, 1 MiB..UZ_DISKSIZE_MAX */
 	enum frontend frontend;
 	unsigned block_size; /* logical blocks of the block device: 512 or 4096 bytes */
@@ -56,10 +62,14 @@ struct config {
 /* The size in bytes of the largest device whose table this machine has memory for. */
 uint64_t config_size_most(const struct machine *machine);
 
-/* The defaults of this machine. */
+/* The defaults of this machine. There is none for the name, which is left empty: it comes from the
+ * file. */
 void config_defaults(struct config *c, const struct machine *machine);
 
-/* Read path into *ret. On failure returns -errno, -EINVAL for a file whose content is wrong and
+/* Read path into *ret. A file that gives no name gives its own: that of the last part of path,
+ * without ".toml". One in CONFIG_DIR may give no other, since systemd knows the device by it.
+ *
+ * On failure returns -errno, -EINVAL for a file whose content is wrong and
  * -EFBIG for one of more than 16 KiB, and leaves *ret alone; *ret_message is then one line, to be
  * freed by the caller, in one of these forms:
  *

@@ -107,17 +107,31 @@ static bool set_device_size(struct config_reader *r, const struct config_key *k,
 			       m->room < m->ram ? "the memory cgroup" : "this machine");
 }
 
-static bool set_name(struct config_reader *r, const struct config_key *k,
-		     const struct toml_item *item)
+static bool ends_in_lock(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len >= 5 && !strcmp(name + len - 5, ".lock");
+}
+
+bool config_names_device(const char *name)
 {
 	static const char allowed[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-	size_t len = strlen(item->string);
+	size_t len = strlen(name);
 
-	if (!isalnum((unsigned char)item->string[0]) || len >= sizeof(r->config.name) ||
-	    strspn(item->string, allowed) != len)
+	return isalnum((unsigned char)name[0]) && len <= CONFIG_NAME_MAX &&
+	       strspn(name, allowed) == len && !ends_in_lock(name);
+}
+
+static bool set_name(struct config_reader *r, const struct config_key *k,
+		     const struct toml_item *item)
+{
+	if (ends_in_lock(item->string))
+		return refuse(r, k, item, "is the name of another device's lock file");
+	if (!config_names_device(item->string))
 		return refuse(r, k, item, "can't name a device");
-	memcpy(r->config.name, item->string, len + 1);
+	memcpy(r->config.name, item->string, strlen(item->string) + 1);
 	return true;
 }
 

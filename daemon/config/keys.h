@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Inside the configuration: what config.c, which reads a file, and config_keys.c, which knows the
+ * Inside the configuration: what config.c, which reads a file, and keys.c, which knows the
  * keys, share.
  */
 #ifndef UZD_CONFIG_KEYS_H
@@ -50,6 +50,9 @@ struct config_key {
 };
 
 extern const struct config_key config_keys[];
+
+/* Whether a device can be called that. */
+bool config_names_device(const char *name);
 
 /* Keep "FILE:LINE: KEY: ..." as the message, unless there is one of an earlier line, or of this
  * one. Returns false, for setters to return. */

@@ -51,6 +51,23 @@ run --check --config "$T/good.toml"
 run --check --config "$HERE/../../config/uzram.toml"
 ((status == 0)) || fail "--check of the default config: $(cat "$T/err")"
 
+# A file where the unit looks can't name another device than the unit does. (In an /etc of our own.)
+# in_etc NAME TOML: check that file of /etc/uzram.
+in_etc() {
+    mkdir -p "$T/etc/uzram"
+    echo "$2" >"$T/etc/uzram/$1.toml"
+    status=0
+    # shellcheck disable=SC2016 # the inner shell's
+    timeout 60 unshare --mount bash -ec 'mount --bind "$1" /etc; exec "$2" --check --config "$3"' - "$T/etc" "$UZRAMD" \
+        "/etc/uzram/$1.toml" >"$T/out" 2>"$T/err" || status=$?
+}
+for text in '' 'name = "big"'; do
+    in_etc big "$text"
+    ((status == 0)) || fail "--check of $text: $(cat "$T/err")"
+done
+in_etc big 'name = "swap0"'
+expect 1 err '/etc/uzram/big.toml:1: name: "swap0" is not what the file is called, .*; expected "big", or no name'
+
 # A bad config ends both with the same words.
 printf 'name = "%s"\nsize = "64M"\nsise = "64M"\n' "$DEV" >"$T/bad.toml"
 run --check --config "$T/bad.toml"

@@ -16,6 +16,9 @@ config=$T/$DEV/config.toml
 # The binary that is upgraded to is a copy, for the test to replace.
 cp "$UZRAMD" "$T/uzramd"
 UZRAMD=$T/uzramd
+# The configuration is a link when the daemon starts, and will be another file: what counts is where the path leads then.
+mkdir "${config%/*}"
+ln -s first.toml "$config"
 start_daemon "$DEV" <<'EOT'
 size = "1G"
 compression.algorithm = "lz4"

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/keys.h"
@@ -30,20 +30,42 @@
 
 static const struct machine machine = {RAM, RAM, CPUS};
 
-/* What config_load() makes of text on machine m; the message is NULL if it loads. */
+/* Where files to load are written to. */
+static char scratch[] = "/tmp/test_config.XXXXXX";
+
+static int make_dir(void **state)
+{
+	return mkdtemp(scratch) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+	return rmdir(scratch);
+}
+
+/* What config_load() makes of text in a file of that name, on machine m; the message is NULL if it
+ * loads. */
+static int load_file(const char *name, const struct machine *m, const char *text,
+		     struct config *ret, char **ret_message)
+{
+	char path[300];
+	FILE *f;
+	int err;
+
+	snprintf(path, sizeof(path), "%s/%s", scratch, name);
+	f = fopen(path, "we");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
+	*ret_message = NULL;
+	err = config_load(path, m, ret, ret_message);
+	unlink(path);
+	return err;
+}
+
 static int load_text_on(const struct machine *m, const char *text, struct config *ret,
 			char **ret_message)
 {
-	int fd = memfd_create("test_config", MFD_CLOEXEC), err;
-	char path[32];
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	*ret_message = NULL;
-	err = config_load(path, m, ret, ret_message);
-	close(fd);
-	return err;
+	return load_file("swap0.toml", m, text, ret, ret_message);
 }
 
 static int load_text(const char *text, struct config *ret, char **ret_message)
@@ -109,6 +131,8 @@ static void defaults_of_an_empty_file(void **state)
 	struct config c;
 
 	config_defaults(&c, &machine);
+	assert_string_equal(c.name, "");
+	strcpy(c.name, defaults.name);
 	check_config(&c, &defaults);
 	load_good("", &c);
 	check_config(&c, &defaults);
@@ -207,6 +231,38 @@ static void values_at_the_edge(void **state)
 	assert_int_equal(c.latency_hold, LATENCY_HOLD_AUTO);
 	load_good("server.hang_timeout = 2000", &c);
 	assert_int_equal(c.hang_timeout, 2000);
+}
+
+static void names_of_files(void **state)
+{
+	static const struct {
+		const char *file, *text, *name, *said;
+	} cases[] = {
+		{"big.toml", "", "big", NULL},
+		{"v.m-0", "", "v.m-0", NULL},
+		{".toml", "name = 'x'", "x", NULL},
+		{"other.toml", "name = 'x'", "x", NULL},
+		{"my swap.toml", "size = '1G'", NULL,
+		 "my swap.toml:1: name: \"my swap\", which is what the file is called, can't name "
+		 "a "
+		 "device; expected a name = \"...\" of 1 to 31 letters"},
+		{"a.lock.toml", "", NULL, "\"a.lock\", which is what the file is called, can't"},
+		{"a123456789b123456789c123456789d1.toml", "", NULL, "\"a123456789b123456789c1234"},
+		{".toml", "", NULL, ".toml:1: name: \".toml\", which is what"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *message;
+		struct config c;
+		int err = load_file(cases[i].file, &machine, cases[i].text, &c, &message);
+
+		assert_int_equal(err, cases[i].name ? 0 : -EINVAL);
+		if (cases[i].name)
+			assert_string_equal(c.name, cases[i].name);
+		else if (!strstr(message, cases[i].said))
+			fail_msg("%s", message);
+		free(message);
+	}
 }
 
 static void limit_and_reserve(void **state)
@@ -537,6 +593,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(defaults_of_extreme_machines),
 		cmocka_unit_test(every_key),
 		cmocka_unit_test(values_at_the_edge),
+		cmocka_unit_test(names_of_files),
 		cmocka_unit_test(sizes_by_memory),
 		cmocka_unit_test(limit_and_reserve),
 		cmocka_unit_test(ways_to_write_toml),
@@ -555,5 +612,5 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s ROOT\n", argv[0]);
 		return 2;
 	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

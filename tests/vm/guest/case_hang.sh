@@ -5,8 +5,8 @@
 
 set -eu
 
-printf 'size = "1G"\nfrontend = "%s"\n' "$FRONTEND" >/etc/uzram.toml
-uzramd --config /etc/uzram.toml >/dev/kmsg 2>&1 &
+printf 'size = "1G"\nfrontend = "%s"\n' "$FRONTEND" >/etc/swap0.toml
+uzramd --config /etc/swap0.toml >/dev/kmsg 2>&1 &
 supervisor=$!
 until [ "$(wc -l </proc/swaps)" = 2 ]; do usleep 50000; done
 hog -m 450 -p 1 &

@@ -25,7 +25,7 @@ vmstat() { sed -n "s/^$1 //p" /proc/vmstat; }
 
 # The daemon's messages, among the kernel's.
 start_daemon() {
-    cat >/etc/uzram.toml <<EOT
+    cat >/etc/swap0.toml <<EOT
 size = "1G"
 frontend = "$FRONTEND"
 [memory]
@@ -33,7 +33,7 @@ limit = "320M"
 reserve = "48M"
 EOT
     [ -z "$CRASH" ] || export UZ_CRASH="$CRASH"
-    $PROGRAM --config /etc/uzram.toml >/dev/kmsg 2>&1 &
+    $PROGRAM --config /etc/swap0.toml >/dev/kmsg 2>&1 &
     supervisor=$!
     until in_use; do
         kill -0 $supervisor || fail "uzramd has ended"
