@@ -270,6 +270,7 @@ void config_defaults(struct config *c, const struct machine *machine)
 		.swap_priority = 100,
 		.swap_discard = true,
 		.swap_off_for_sleep = true,
+		.watermark_boost_off = true,
 		.loop = true,
 		.latency_hold = LATENCY_HOLD_AUTO,
 		.hang_timeout = 10000,

@@ -52,7 +52,8 @@ struct config {
 	int swap_priority; /* 0..32767, or -1: the kernel chooses */
 	bool swap_discard; /* swapon --discard */
 	bool swap_off_for_sleep;
-	bool loop; /* attach a loop device */
+	bool watermark_boost_off; /* while this is swap over FUSE: watermark.h */
+	bool loop;		  /* attach a loop device */
 
 	enum latency_hold latency_hold; /* of the CPUs' wake-up latency (latency.h) */
 

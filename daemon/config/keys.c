@@ -192,6 +192,18 @@ static bool set_latency_hold(struct config_reader *r, const struct config_key *k
 	return true;
 }
 
+static bool set_watermark_boost(struct config_reader *r, const struct config_key *k,
+				const struct toml_item *item)
+{
+	static const char *const names[] = {"keep", "off", NULL};
+	int i = find_word(names, item);
+
+	if (i < 0)
+		return refuse(r, k, item, "is unknown");
+	r->config.watermark_boost_off = i;
+	return true;
+}
+
 /* The milliseconds of "10ms" or "1s", -1 for anything else; the largest number if there are too
  * many. */
 static int64_t milliseconds(const char *text)
@@ -277,6 +289,8 @@ const struct config_key config_keys[] = {
 	{"swap.off_for_sleep", BOOLEAN, set_bool,
 	 "true or false",
 	 FIELD(swap_off_for_sleep)},
+	{"swap.watermark_boost", STRING, set_watermark_boost,
+	 "\"off\" or \"keep\""},
 
 	{"loop.enabled", BOOLEAN, set_bool,
 	 "true or false",

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "shared/log.h"
+#include "supervisor/host/watermark.h"
 #include "supervisor/internal.h"
 #include "supervisor/notify.h"
 
@@ -17,19 +17,16 @@
 /* When all processes are killed (shutdown) they may still need some pages in order to end. */
 #define LINGER_NS (5 * SEC)
 
-/* Whether swap through loop can hang, see uzramd(8): its worker asks for memory, without which no
- * page goes out, and gets none below a watermark that only kswapd lowers again. */
-static bool watermark_is_boosted(void)
+/* As configured; or as it was, where this is no longer swap over FUSE. */
+void actions_set_watermark_boost(struct supervisor *s)
 {
-	int factor = 0;
-	FILE *f = fopen("/proc/sys/vm/watermark_boost_factor", "re");
+	bool off = s->config->swap && s->state->ublk < 0 && s->config->watermark_boost_off;
+	int err = off ? watermark_boost_off(&s->watermark) : watermark_boost_back(&s->watermark);
 
-	if (!f)
-		return false;
-	if (fscanf(f, "%d", &factor) != 1)
-		factor = 0;
-	fclose(f);
-	return factor > 0;
+	if (err)
+		log_warning("can't set vm.watermark_boost_factor: %s; with any value but 0 the "
+			    "machine may hang when its memory is used up",
+			    strerror(-err));
 }
 
 /* The process that wrote to the control file hears how it went. If its server has died, the next
@@ -61,9 +58,7 @@ static void begin_to_attach(struct supervisor *s)
 		log_warning("this kernel can't send FUSE requests again (Linux 6.9 can): if the "
 			    "server dies, %s fails for good, rather than hang",
 			    s->config->name);
-	if (s->config->swap && s->state->ublk < 0 && watermark_is_boosted())
-		log_warning("the machine may hang when its memory is used up: have frontend = "
-			    "\"ublk\", or sysctl vm.watermark_boost_factor=0");
+	actions_set_watermark_boost(s);
 	run_step(s, device_attach, ATTACH_SECONDS);
 }
 

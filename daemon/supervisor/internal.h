@@ -32,7 +32,8 @@ struct supervisor {
 	struct oom oom;
 	struct ublk_device ublk; /* if state->ublk names one */
 	struct child child;
-	int signals; /* signalfd */
+	int signals;   /* signalfd */
+	int watermark; /* the lock of watermark.h; -1: not held */
 
 	uint64_t tick_ns;     /* when the next tick is due */
 	uint64_t unserved_ns; /* since when no server serves; 0: one does */
@@ -59,6 +60,9 @@ void events_tell_manager(struct supervisor *s);
 
 /* Do it; err is how the child's step ended, or 0. */
 void actions_run(struct supervisor *s, enum action action, int err);
+
+/* Have vm.watermark_boost_factor as configured for this device. Not while nobody serves it. */
+void actions_set_watermark_boost(struct supervisor *s);
 
 /* Answer the request that a server waits with, if there is one. */
 void actions_answer(struct supervisor *s, int err);

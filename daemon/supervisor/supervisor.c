@@ -13,6 +13,7 @@
 #include "shared/log.h"
 #include "shared/process.h"
 #include "supervisor/host/fuse_mount.h"
+#include "supervisor/host/watermark.h"
 #include "supervisor/internal.h"
 #include "supervisor/jail_make.h"
 #include "supervisor/latency_device.h"
@@ -194,7 +195,9 @@ static int go_on_from(struct supervisor *s)
 		err = ublk_device_adopt(&s->ublk, state, s->servers.server.pid != 0);
 	if (err)
 		return err;
-	if (!s->launch->upgraded)
+	if (s->launch->upgraded)
+		actions_set_watermark_boost(s);
+	else
 		log_error("the supervisor of %s had died; this one goes on, nothing is lost",
 			  s->config->name);
 	if (state->phase != PHASE_STARTING && state->phase != PHASE_ENDING)
@@ -213,8 +216,10 @@ static void tidy_up(struct supervisor *s)
 	if (s->state->ublk >= 0 && !s->state->block_device[0])
 		ublk_device_delete(&s->ublk);
 	jail_done(&s->jail);
-	if (!s->state->block_device[0])
-		device_release(&s->device);
+	if (s->state->block_device[0])
+		return;
+	watermark_boost_back(&s->watermark);
+	device_release(&s->device);
 }
 
 int supervisor_main(const struct config *config, const struct launch *launch, struct state *state)
@@ -225,6 +230,7 @@ int supervisor_main(const struct config *config, const struct launch *launch, st
 		.state = state,
 		.jail = {.root = -1, .network = -1},
 		.child = {.pidfd = -1},
+		.watermark = -1,
 	};
 	int err;
 

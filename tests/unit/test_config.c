@@ -99,6 +99,7 @@ static void check_config(const struct config *a, const struct config *b)
 	assert_int_equal(a->swap_priority, b->swap_priority);
 	assert_int_equal(a->swap_discard, b->swap_discard);
 	assert_int_equal(a->swap_off_for_sleep, b->swap_off_for_sleep);
+	assert_int_equal(a->watermark_boost_off, b->watermark_boost_off);
 	assert_int_equal(a->loop, b->loop);
 	assert_int_equal(a->latency_hold, b->latency_hold);
 	assert_int_equal(a->hang_timeout, b->hang_timeout);
@@ -121,6 +122,7 @@ static const struct config defaults = {
 	.swap_priority = 100,
 	.swap_discard = true,
 	.swap_off_for_sleep = true,
+	.watermark_boost_off = true,
 	.loop = true,
 	.latency_hold = LATENCY_HOLD_AUTO,
 	.hang_timeout = 10000,
@@ -177,6 +179,7 @@ static const char all_keys[] = "name = 'Vm.disk_0-x'\n"
 			       "priority = -1\n"
 			       "discard = false\n"
 			       "off_for_sleep = false\n"
+			       "watermark_boost = 'keep'\n"
 			       "[loop]\n"
 			       "enabled = false\n"
 			       "[latency]\n"

@@ -23,5 +23,5 @@ cp "$VM/guest/case_pressure.sh" "$T/root/case"
 make_initrd "$kernel" init loop ublk_drv
 # As uzramd(8) advises, NOTES.
 qemu_command "$kernel" 512 "MIB=$mib PRESSURE=$seconds FRONTEND=$frontend PROGRAM=$program CRASH=$crash
-    sysctl.vm.watermark_boost_factor=0 sysctl.vm.watermark_scale_factor=200"
+    sysctl.vm.watermark_scale_factor=200"
 run_guest

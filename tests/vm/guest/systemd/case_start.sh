@@ -15,6 +15,11 @@ fuse:/dev/loop* | ublk:/dev/ublkb*) ;;
 *) fail "$(device) with $frontend" ;;
 esac
 
+# Of the machine's settings it has changed the one that this front end needs.
+boost=$(cat /proc/sys/vm/watermark_boost_factor)
+[[ $frontend == fuse ]] && wanted=0 || wanted=15000
+((boost == wanted)) || fail "vm.watermark_boost_factor is $boost instead of $wanted"
+
 # It warns of what is not safe here, and of nothing else.
 expected=0
 outlives_server || expected=$((expected + 1))
