@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "shared/log.h"
+#include "supervisor/host/neighbours.h"
 #include "supervisor/host/watermark.h"
 #include "supervisor/internal.h"
 #include "supervisor/notify.h"
@@ -58,6 +59,8 @@ static void begin_to_attach(struct supervisor *s)
 		log_warning("this kernel can't send FUSE requests again (Linux 6.9 can): if the "
 			    "server dies, %s fails for good, rather than hang",
 			    s->config->name);
+	if (s->state->phase == PHASE_STARTING)
+		neighbours_warn(s->config, s->state->ublk < 0);
 	actions_set_watermark_boost(s);
 	run_step(s, device_attach, ATTACH_SECONDS);
 }

@@ -89,25 +89,40 @@ JOURNAL_STREAM=$(stat --format=%d:%i "$T/out") run --check --config "$T/absent.t
 expect 1 err '^[^<]'
 
 # What the kernel's driver would bring is not there: the message names it, not the file that was to be made with it.
-# without NODE [TOML-LINE...]: a start in a /dev that has only what one takes, but for NODE.
+# without NODE COMMAND [TOML-LINE...]: a start in a /dev that has only what one takes, but for NODE, after COMMAND.
 without() {
-    local node=$1 dev=$T/dev
-    shift
+    local node=$1 command=$2 dev=$T/dev
+    shift 2
     mkdir -p "$dev"
-    printf '%s\n' "name = \"$DEV\"" 'size = "64M"' "$@" '[swap]' 'enabled = false' >"$T/without.toml"
+    printf '%s\n' "name = \"$DEV\"" 'size = "64M"' "$@" >"$T/without.toml"
     status=0
     # shellcheck disable=SC2016 # the inner shell's
     timeout 60 unshare --mount bash -ec 'mount -t tmpfs none "$1"; cp -a /dev/null /dev/fuse /dev/loop-control "$1"
-        rm -f "$1/$2"; mount --bind "$1" /dev; exec "$3" --config "$4"' - "$dev" "$node" "$UZRAMD" "$T/without.toml" \
-        >"$T/out" 2>"$T/err" || status=$?
+        rm -f "$1/$2"; eval "$5"; mount --bind "$1" /dev; exec "$3" --config "$4"' - "$dev" "$node" "$UZRAMD" \
+        "$T/without.toml" "$command" >"$T/out" 2>"$T/err" || status=$?
     [[ ! -e /run/uzram/$DEV ]] || fail "left behind without $node"
 }
 
-without fuse 'frontend = "fuse"'
+without fuse : 'frontend = "fuse"' 'swap.enabled = false'
 expect 1 err "can't mount on .*: there is no /dev/fuse; is the module fuse loaded"
-without loop-control 'frontend = "fuse"'
+without loop-control : 'frontend = "fuse"' 'swap.enabled = false'
 expect 1 err "can't attach a loop device to .*: there is no /dev/loop-control; is the module loop loaded"
-without ublk-control 'frontend = "ublk"'
+without ublk-control : 'frontend = "ublk"' 'swap.enabled = false'
 expect 1 err "can't use ublk: there is no /dev/ublk-control; is the module ublk_drv loaded"
-without loopN 'frontend = "fuse"'
+without loopN : 'frontend = "fuse"' 'swap.enabled = false'
 expect 1 err "can't attach a loop device to .*: there is no /dev/loopN"
+
+# What else works against it here. (The start goes as far as to say so, and no further: there is no loop device.)
+# beside FILE TEXT REGEX: the warning, where FILE has that text; and none where it has what it has.
+beside() {
+    [[ -e $1 ]] || return 0 # not with this kernel
+    echo "$2" >"$T/instead"
+    without loop-control "mount --bind $T/instead $1" "${toml[@]}"
+    expect 1 err "$3"
+    without loop-control : "${toml[@]}"
+    ! grep -Eq "$3" "$T/err" || fail "without a reason: $(cat "$T/err")"
+}
+toml=('frontend = "fuse"' '[swap]' 'priority = 77')
+beside /sys/module/zswap/parameters/enabled Y 'zswap is on, .* zswap.enabled=0'
+beside /proc/swaps '/dev/zram3  partition 1048572 0 77' '/dev/zram3 has the priority of .*, 77:'
+beside /proc/sys/fs/fuse/max_request_timeout 60 'fs.fuse.max_request_timeout is 60: '
