@@ -16,6 +16,7 @@
 #include "shared/explain.h"
 #include "shared/log.h"
 #include "supervisor/host/attach.h"
+#include "supervisor/host/udev.h"
 #include "supervisor/ublk/device.h"
 
 /* --- claiming the name --- */
@@ -66,6 +67,8 @@ static int clear_loop(struct device *d, const char *attribute)
 	err = attach_swapoff(dev);
 	if (!err)
 		err = attach_unloop(dev, d->disk);
+	if (!err)
+		udev_forget(dev);
 	if (err)
 		log_error("%s of an uzramd that died can't be detached: %s", dev, strerror(-err));
 	return err;
@@ -99,6 +102,8 @@ static int clear_ublk(struct device *d)
 		err = attach_swapoff(dev);
 	if (!err)
 		err = ublk_device_clear(d->config->name);
+	if (!err)
+		udev_forget(dev);
 	if (err)
 		log_error("%s of an uzramd that died can't be removed: %s", dev, strerror(-err));
 	return err;
@@ -224,12 +229,26 @@ static int attach_loop_device(struct device *d)
 	return 0;
 }
 
+static void announce(const struct device *d, const char *dev)
+{
+	int err = udev_announce(d->config->name, dev);
+
+	if (err)
+		log_warning("can't tell udev of %s: %s; units that need /dev/uzram/%s may wait for "
+			    "it in vain",
+			    dev, strerror(-err), d->config->name);
+}
+
 static int attach_ublk_device(struct device *d)
 {
+	char dev[ATTACH_PATH_MAX];
 	int err;
 
 	if (d->state->block_device[0])
 		return 0;
+	/* Beforehand: udev is not to look for labels on it. */
+	snprintf(dev, sizeof(dev), "/dev/ublkb%d", d->state->ublk);
+	announce(d, dev);
 	err = ublk_device_start(d->state);
 	return err ? fail("can't start the ublk device of", d->config->name, err) : 0;
 }
@@ -260,6 +279,7 @@ int device_attach(struct device *d)
 	err = attach_link(d->config->name, d->state->block_device);
 	if (err)
 		return fail("can't make a name in /dev/uzram for", d->state->block_device, err);
+	announce(d, d->state->block_device);
 	return d->config->swap && d->state->stable != PHASE_ASLEEP ? swap_on(d) : 0;
 }
 
@@ -316,6 +336,7 @@ static int detach_block_device(struct device *d, bool force)
 	err = attach_unlink(d->config->name);
 	if (err)
 		return fail("can't remove the name in /dev/uzram of", dev, err);
+	udev_forget(dev);
 	d->state->block_device[0] = '\0';
 	return 0;
 }
