@@ -35,6 +35,15 @@ version=$(pkg-config --modversion uzram)
 find "$root" ! -type d -printf '/%P\n' | sed "s|^/lib/|/usr/lib/|; s|$version$|VERSION|" | sort |
     diff "$HERE/installed" - || fail "not what is expected (<), but (>)"
 
+# Nothing is outside of another prefix, and what must be: the unit finds the program there.
+quietly meson setup --reconfigure "$T/build" "$TREE" --prefix="$T/prefix"
+quietly ninja -C "$T/build" "${targets[@]}"
+quietly meson install -C "$T/build" --no-rebuild --destdir "$T/other"
+outside=$(find "$T/other" ! -type d ! -path "$T/other$T/prefix/*")
+[[ -z $outside ]] || fail "outside of the prefix: $outside"
+grep -q "^ExecStart=$T/prefix/sbin/uzramd " "$T/other$T/prefix/lib/systemd/system/uzramd@.service" ||
+    fail "the unit is not where it should be, or doesn't find the program"
+
 # The library has the functions of its headers and no others, and the man page tells of each.
 nm -D --defined-only "$root/usr/lib/libuzram.so" | cut -d ' ' -f 3 | sort >"$T/functions"
 grep -oh '\<uz_[a-z_]*(' "$root"/usr/include/uzram/*.h | tr -d '(' | sort -u | diff - "$T/functions" ||
