@@ -205,6 +205,9 @@ int jail_init(struct jail *j)
 
 	*j = (struct jail){.root = -1, .network = -1};
 	find_user(j);
+	if (j->uid == NOBODY)
+		log_warning("there is no user " USER ": the server runs as nobody, and every other "
+			    "process of nobody could stop it; systemd-sysusers makes the user");
 	err = compile_filter(j);
 	if (err)
 		return no_jail("system call filter", err);

@@ -126,3 +126,11 @@ toml=('frontend = "fuse"' '[swap]' 'priority = 77')
 beside /sys/module/zswap/parameters/enabled Y 'zswap is on, .* zswap.enabled=0'
 beside /proc/swaps '/dev/zram3  partition 1048572 0 77' '/dev/zram3 has the priority of .*, 77:'
 beside /proc/sys/fs/fuse/max_request_timeout 60 'fs.fuse.max_request_timeout is 60: '
+
+# As a user that has other processes the server is not out of their reach.
+echo 'root:x:0:0::/root:/bin/sh' >"$T/passwd"
+without loop-control "mount --bind $T/passwd /etc/passwd" "${toml[@]}"
+expect 1 err 'there is no user uzram: the server runs as nobody'
+echo 'uzram:x:64999:64999::/:/bin/false' >>"$T/passwd"
+without loop-control "mount --bind $T/passwd /etc/passwd" "${toml[@]}"
+! grep -q 'no user uzram' "$T/err" || fail "without a reason: $(cat "$T/err")"
