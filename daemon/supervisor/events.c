@@ -55,6 +55,8 @@ void events_tell_manager(struct supervisor *s)
 
 	if (s->state->stable == PHASE_STARTING)
 		return; /* there is no device yet */
+	if (s->state->phase != PHASE_SERVING && s->state->phase != PHASE_ASLEEP)
+		manager_ask_for_time(&s->manager);
 	print_status(s, status, sizeof(status));
 	manager_tick(&s->manager, s->state, status);
 }

@@ -8,7 +8,10 @@
 
 #include "supervisor/notify.h"
 
-#define STATUS_NS UINT64_C(5000000000) /* between two status lines */
+#define SEC	    UINT64_C(1000000000)
+#define STATUS_NS   (5 * SEC)  /* between two status lines */
+#define MORE_TIME_S 60	       /* that are asked for at once */
+#define ASK_TIME_NS (10 * SEC) /* between two times */
 
 void manager_init(struct manager *m, bool told)
 {
@@ -64,6 +67,14 @@ static void send_status(struct manager *m, const char *status, uint64_t now)
 		snprintf(m->said, sizeof(m->said), "%s", status);
 		m->said_ns = now;
 	}
+}
+
+void manager_ask_for_time(struct manager *m)
+{
+	uint64_t now = now_ns();
+
+	if (now >= m->ask_time_ns && notify("EXTEND_TIMEOUT_USEC=%d", MORE_TIME_S * 1000000))
+		m->ask_time_ns = now + ASK_TIME_NS;
 }
 
 void manager_tick(struct manager *m, struct state *state, const char *status)

@@ -50,6 +50,8 @@ def receive(listener, store):
             os.close(fd)
     elif "READY" in fields:
         print("READY", flush=True)
+    elif "EXTEND_TIMEOUT_USEC" in fields:
+        print("more time", flush=True)
 
 
 def main():

@@ -56,8 +56,11 @@ all_stored() {
     sleep 1.5
     (($(grep -c '^stored' "$T/$DEV/manager") == before))
 }
+# asked_for_time MAIN: it did so, before it was ready.
+asked_for_time() { sed "1,/^main $1$/d; /^READY/q" "$T/$DEV/manager" | grep -q 'more time'; }
 has_new_main() { [[ $(main_pid) != "$1" ]] && timeout 10 grep -q "$(main_pid)" "/run/uzram/$DEV/pid" 2>/dev/null; }
 wait_for 60 grep -q READY "$T/$DEV/manager" || fail "not ready"
+! grep -q 'more time' "$T/$DEV/manager" || fail "a first start has asked for more time, while a machine boots"
 main_pid >"$T/$DEV/pid" # for the clean-up
 wait_for 60 stand_by "$DEV" || fail "nobody stands by"
 wait_for 60 grep -q 'stored fuse' "$T/$DEV/manager" || fail "no descriptors stored"
@@ -75,6 +78,8 @@ for victims in supervisor both supervisor both; do
     esac
     read_page 7 || fail "lost a page with $victims"
     wait_for 60 has_new_main "$before" || fail "no new supervisor"
+    # (While nobody serves it says nothing, for a quarter of a minute.)
+    [[ $victims == both ]] || wait_for 60 asked_for_time "$(main_pid)" || fail "the new supervisor asks for no time"
     main_pid >"$T/$DEV/pid"
     write_page 8
     if ! read_page 7 || ! read_page 8; then
@@ -90,6 +95,10 @@ for victims in supervisor both supervisor both; do
     say "$victims killed: $(grep 'goes on' "$T/$DEV/log" | tail -n 1)"
 done
 assert_no_errors "$DEV"
-"$BUILD/daemon/uzramctl" stop "$DEV"
+: >"$T/$DEV/manager"
+exec {held}<"/dev/uzram/$DEV" # so that it can't stop yet
+kill -TERM "$manager"         # which passes it on
+wait_for 60 grep -q 'more time' "$T/$DEV/manager" || fail "a stop has not asked for the time that it takes"
+exec {held}<&-
 wait_for 60 ended "$manager" || fail "the manager runs on"
 assert_nothing_left "$DEV"
