@@ -11,7 +11,7 @@ version=${1:-6.12} frontend=${2:-auto}
 set -- "${@:3}"
 # Of case_limit.
 export GUEST_MAY_SAY='[Oo]ut of memory: Killed process [0-9]+ \(oom-victim\)'
-(($#)) || set -- start sandbox package restart size ring overcommit limit pressure watchdog sleep death
+(($#)) || set -- start sandbox boot package restart size ring overcommit limit pressure watchdog sleep death
 # The cases are words, and end up in the environment of the service.
 make_debian "$version" "$frontend" "systemd.setenv=CASES=$(IFS=, && echo "$*")
     systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info" uzram-test uzram-end

@@ -54,6 +54,10 @@ done
 say "$threads threads are I/O flushers"
 [[ $(readlink "/proc/$(supervisor)/ns/mnt") == "$(readlink /proc/1/ns/mnt)" ]] || fail "nobody sees its mounts"
 
+# What takes no time from others takes it when they have none to do: the drain.
+policies=$(ps -eLo comm,cls | awk '$1 == "uz-drain" { print $2 }' | sort -u)
+[[ $policies == B ]] || fail "the drain's scheduling policy is $policies"
+
 in_its_cgroup head -c 1 /dev/zero >/dev/null # which every unit may
 ! in_its_cgroup head -c 1 /dev/vda >/dev/null 2>&1 || fail "it may read the disk"
 ! journalctl --quiet --boot --unit="$UNIT" | grep -Ei 'denied|not permitted|EPERM|refused' || fail "it misses something"
