@@ -58,6 +58,7 @@ install_uzram() {
 install_tests() {
     install "$BUILD/tests/system/hog" "$1/usr/bin/"
     cp -r "$VM/guest/systemd" "$1/usr/lib/uzram-test"
+    cp "$VM/../../config/debian/tests/device" "$1/usr/lib/uzram-test/autopkgtest_device"
     mv "$1"/usr/lib/uzram-test/*.service "$1/etc/systemd/system/"
 }
 

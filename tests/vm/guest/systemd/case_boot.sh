@@ -49,12 +49,16 @@ for name in swap0 vm0; do
     udevadm info "/dev/uzram/$name" | grep -q "SYSTEMD_ALIAS=/dev/uzram/$name$" || fail "systemd doesn't know $name"
 done
 
-# A stop that can't be gone through with yet.
-exec {held}</dev/uzram/vm0
+# A stop that can't be gone through with yet, since the device is claimed, as by a mount.
+perl -e 'use Fcntl; sysopen(my $dev, "/dev/uzram/vm0", O_RDONLY | O_EXCL) or die "$!\n";
+    open(my $held, ">", "/run/held"); sleep' &
+holder=$!
+wait_for 60 test -e /run/held || fail "not claimed"
 systemctl stop --no-block uzramd@vm0
 sleep 15
 state_is uzramd@vm0 deactivating || fail "a stop that takes its time: $(state uzramd@vm0)"
-exec {held}<&-
+kill $holder
+rm /run/held
 wait_for 120 state_is uzramd@vm0 inactive || fail "after it could stop: $(state uzramd@vm0)"
 rm -r /etc/uzram/vm0.toml /run/systemd/system/uzramd@vm0.service.d
 systemctl daemon-reload

@@ -31,3 +31,7 @@ hog_verifies
 dpkg --install /root/uzram.deb || fail "dpkg"
 systemctl enable --now "$UNIT" || fail "start"
 in_use || fail "not in use as swap again"
+
+# What the package's own test does on other machines.
+AUTOPKGTEST_TMP=/tmp sh /usr/lib/uzram-test/autopkgtest_device || fail "the package's test"
+rm /tmp/data
