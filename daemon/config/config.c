@@ -200,7 +200,7 @@ static void check_loop(struct config_reader *r)
 }
 
 /* The last part of the file's path without ".toml", cut to what a name can hold and one more. */
-static const char *name_of_file(const struct config_reader *r, char name[CONFIG_NAME_MAX + 2])
+static void name_of_file(const struct config_reader *r, char name[CONFIG_NAME_MAX + 2])
 {
 	const char *slash = strrchr(r->file, '/'), *base = slash ? slash + 1 : r->file;
 	size_t len = strlen(base);
@@ -208,7 +208,6 @@ static const char *name_of_file(const struct config_reader *r, char name[CONFIG_
 	if (len > 5 && !strcmp(base + len - 5, ".toml"))
 		len -= 5;
 	snprintf(name, CONFIG_NAME_MAX + 2, "%.*s", (int)len, base);
-	return name;
 }
 
 /* The instance of the unit is called like the file, and asks for the device by that name. */
@@ -227,10 +226,11 @@ static void check_name(struct config_reader *r)
 				"expected a name = \"...\" of %s",
 				name, k->expected);
 	else if (of_unit && !seen(r, k)->bad && strcmp(r->config.name, name) != 0)
-		config_complain(r, seen(r, k)->line, k->path,
-				"\"%s\" is not what the file is called, and systemd the device; "
-				"expected \"%s\", or no name",
-				r->config.name, name);
+		config_complain(
+			r, seen(r, k)->line, k->path,
+			"\"%s\" is not the name of the file, by which systemd knows the device; "
+			"expected \"%s\", or no name",
+			r->config.name, name);
 }
 
 uint64_t config_size_most(const struct machine *machine)

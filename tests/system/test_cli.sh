@@ -66,7 +66,7 @@ for text in '' 'name = "big"'; do
     ((status == 0)) || fail "--check of $text: $(cat "$T/err")"
 done
 in_etc big 'name = "swap0"'
-expect 1 err '/etc/uzram/big.toml:1: name: "swap0" is not what the file is called, .*; expected "big", or no name'
+expect 1 err '/etc/uzram/big.toml:1: name: "swap0" is not the name of the file, .*; expected "big", or no name'
 
 # A bad config ends both with the same words.
 printf 'name = "%s"\nsize = "64M"\nsise = "64M"\n' "$DEV" >"$T/bad.toml"
