@@ -78,8 +78,7 @@ for victims in supervisor both supervisor both; do
     esac
     read_page 7 || fail "lost a page with $victims"
     wait_for 60 has_new_main "$before" || fail "no new supervisor"
-    # (While nobody serves it says nothing, for a quarter of a minute.)
-    [[ $victims == both ]] || wait_for 60 asked_for_time "$(main_pid)" || fail "the new supervisor asks for no time"
+    wait_for 60 asked_for_time "$(main_pid)" || fail "the new supervisor asks for no time"
     main_pid >"$T/$DEV/pid"
     write_page 8
     if ! read_page 7 || ! read_page 8; then

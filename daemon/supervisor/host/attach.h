@@ -64,8 +64,8 @@ int attach_link(const char *name, const char *dev);
 int attach_unlink(const char *name);
 
 /* Write a swap header (version 1, page size 4096, a random UUID, label) as mkswap does, and zeroes
- * over whatever signatures dev carries, without looking at them. label is cut to 15 bytes. -EBUSY if dev is mounted or in use as
- * swap, -EINVAL if it is smaller than mkswap's least (10 pages). */
+ * over whatever signatures dev carries, without looking at them. label is cut to 15 bytes. -EBUSY
+ * if dev is mounted or in use as swap, -EINVAL if it is smaller than mkswap's least (10 pages). */
 int attach_mkswap(const char *dev, const char *label);
 
 /* swapon(2) with priority (0..32767, or -1: the kernel chooses). With discard the kernel discards
