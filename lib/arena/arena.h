@@ -148,18 +148,20 @@ int64_t uz_arena_try_get(struct uz_arena *arena, unsigned npages);
  * - the number of a unit of npages pages, as uz_arena_try_get() does: the refill thread has not
  *   found memory for UZ_ARENA_SELF_MS, and the caller has populated the unit itself;
  * - -ENOMEM: there is no memory. The kernel has refused it, or no getter has had any for
- *   UZ_ARENA_WAIT_MS. From then on it returns -ENOMEM at once, until a unit has become ready,
- *   has been put back, or the limit was changed;
+ *   UZ_ARENA_WAIT_MS, or UZ_ARENA_WAIT_POPULATING_MS while another getter populates. From then on
+ *   it returns -ENOMEM at once, until a unit has become ready, has been put back, or the limit
+ *   was changed;
  * - -ENOSPC: the limit is reached.
  *
- * So it sleeps at most UZ_ARENA_WAIT_MS. Where memory does come, but other getters have it
- * first, it sleeps at most UZ_ARENA_WAIT_MAX_MS, in all the waits that a request makes with the
- * same struct uz_wait. Time in which the machine is too busy to let the getter run does not
- * count. To populate a unit takes as long as the kernel looks for memory
- * (uz_arena_set_populators()). The caller holds no lock. */
-#define UZ_ARENA_WAIT_MS     200
-#define UZ_ARENA_WAIT_MAX_MS 2000
-#define UZ_ARENA_SELF_MS     20
+ * So it sleeps at most that long. Where memory does come, but other getters have it first, it
+ * sleeps at most UZ_ARENA_WAIT_MAX_MS, in all the waits that a request makes with the same struct
+ * uz_wait. Time in which the machine is too busy to let the getter run does not count. To populate
+ * a unit takes as long as the kernel looks for memory (uz_arena_set_populators()). The caller
+ * holds no lock. */
+#define UZ_ARENA_WAIT_MS	    200
+#define UZ_ARENA_WAIT_POPULATING_MS 800
+#define UZ_ARENA_WAIT_MAX_MS	    2000
+#define UZ_ARENA_SELF_MS	    20
 struct uz_wait {	 /* zeroed before the first wait */
 	uint64_t began;	 /* when the first wait began, ns; 0: there was none yet */
 	uint64_t napped; /* how long it has slept in all, ns */

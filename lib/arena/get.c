@@ -27,9 +27,10 @@
 /* How long a getter naps at a time. After the first nap it may populate a unit for itself. That
  * is long enough for the refill thread to make several rounds of a millisecond or two, or to be
  * given a CPU by a busy scheduler; and short for a write that would fail otherwise. */
-#define NAP_NS	    (UZ_ARENA_SELF_MS * UZ_NSEC_PER_MSEC)
-#define WAIT_NS	    (UZ_ARENA_WAIT_MS * UZ_NSEC_PER_MSEC)
-#define WAIT_MAX_NS (UZ_ARENA_WAIT_MAX_MS * UZ_NSEC_PER_MSEC)
+#define NAP_NS		   (UZ_ARENA_SELF_MS * UZ_NSEC_PER_MSEC)
+#define WAIT_NS		   (UZ_ARENA_WAIT_MS * UZ_NSEC_PER_MSEC)
+#define WAIT_MAX_NS	   (UZ_ARENA_WAIT_MAX_MS * UZ_NSEC_PER_MSEC)
+#define WAIT_POPULATING_NS (UZ_ARENA_WAIT_POPULATING_MS * UZ_NSEC_PER_MSEC)
 
 /* --- the limit --- */
 
@@ -242,6 +243,13 @@ static void nap(struct uz_arena *a, struct uz_wait *w)
 	w->looked_for = atomic_load(&a->looked_for);
 }
 
+/* A getter that populates, and has not been given a CPU for long, is no sign that there is no
+ * memory. */
+static uint64_t vain_bound(struct uz_arena *a)
+{
+	return uz_arena_populating(a) ? WAIT_POPULATING_NS : WAIT_NS;
+}
+
 int64_t uz_arena_wait(struct uz_arena *a, struct uz_wait *w, unsigned npages)
 {
 	uint32_t came = atomic_load(&a->came);
@@ -254,7 +262,7 @@ int64_t uz_arena_wait(struct uz_arena *a, struct uz_wait *w, unsigned npages)
 		w->came = came;
 		w->vain = 0;
 	}
-	if (w->vain >= WAIT_NS)
+	if (w->vain >= vain_bound(a))
 		return give_up_at(a, came);
 	if (w->napped >= WAIT_MAX_NS)
 		return give_up(a);
