@@ -119,6 +119,12 @@ int uz_arena_prepare(struct uz_arena *arena);
  * since the last one. One thread, between uz_arena_prepare() and uz_arena_survey(). */
 void uz_arena_warm(struct uz_arena *arena);
 
+/* Have page tables for all memory that there is, so that the first touch of a page costs a page
+ * fault, but no memory. That may wait for memory, and a process that serves swap could wait for
+ * ever if it did so before it serves: so it is for a thread in the background, after
+ * uz_arena_start(). A failure is no harm: the page tables are allocated later. */
+void uz_arena_prepare_tables(struct uz_arena *arena);
+
 /* Keep reserve bytes ready from now on. wait: return when they are. surplus(context) will be
  * called each time that free units beyond the reserve pile up: there is work for
  * uz_arena_trim_begin() then. It is called by any thread, under no lock. Makes the refill thread

@@ -60,16 +60,6 @@ static uintptr_t prepare_table(uintptr_t at)
 	return (at + TABLE_REACH) & ~(TABLE_REACH - 1);
 }
 
-/* Have page tables for the memory from from to to. The first touch of a page then still costs a
- * page fault, but no memory. To take those faults beforehand would multiply the time in which
- * nobody is served. Below *done there are page tables already. A failure is no harm: the page
- * tables are allocated later. */
-static void prepare_tables(uintptr_t from, uintptr_t to, uintptr_t *done)
-{
-	for (uintptr_t at = from > *done ? from : *done; at < to; at = *done)
-		*done = prepare_table(at);
-}
-
 /* Have private memory for the units below end. */
 static int extend_private(struct area *ar, uint32_t end)
 {
@@ -85,16 +75,30 @@ static int extend_private(struct area *ar, uint32_t end)
 	return err;
 }
 
-/* Look at each page of page tables, not at each run of memory. The private memory is for some
- * more units than there are, for those that come before the next call. */
-static void warm_area(struct uz_arena *a, struct area *ar)
+/* Looks at each page of page tables, not at each run of memory. Returns where the last one's reach
+ * ends. */
+static uint64_t prepare_tables(struct uz_arena *a, struct area *ar)
 {
 	uintptr_t base = (uintptr_t)a->data + ar->base;
-	uint64_t pos = 0, from, units;
+	uint64_t pos = 0, from;
 
 	while (find_data(a, ar, pos, &from))
 		pos = prepare_table(base + from) - base;
-	units = pos / uz_unit_bytes(ar);
+	return pos;
+}
+
+void uz_arena_prepare_tables(struct uz_arena *a)
+{
+	for (unsigned n = 1; n <= UZ_UNIT_PAGES_MAX; n++)
+		prepare_tables(a, uz_area_of(a, n));
+}
+
+/* The private memory is for some more units than there are, for those that come before the next
+ * call. */
+static void warm_area(struct uz_arena *a, struct area *ar)
+{
+	uint64_t units = prepare_tables(a, ar) / uz_unit_bytes(ar);
+
 	units += units / 8 + WARM_UNITS;
 	extend_private(ar, (uint32_t)units); /* a failure is no harm: the survey tries again */
 }
@@ -107,7 +111,6 @@ void uz_arena_warm(struct uz_arena *a)
 
 static int survey_area(struct uz_arena *a, struct area *ar)
 {
-	uintptr_t base = (uintptr_t)a->data + ar->base, prepared = 0;
 	size_t bytes = uz_unit_bytes(ar);
 	uint64_t pos = 0, from, to;
 	int err;
@@ -121,7 +124,6 @@ static int survey_area(struct uz_arena *a, struct area *ar)
 		err = extend_private(ar, end + 1);
 		if (err)
 			return err;
-		prepare_tables(base + from, base + to, &prepared);
 		for (uint32_t unit = first; unit < end; unit++)
 			uz_bits_add(&ar->survey_full, unit);
 		if (from % bytes)

@@ -153,6 +153,8 @@ static void *sweeper_main(void *arg)
 
 	uz_thread_name("uz-sweep");
 	uz_helper_await_release(&s->sweeper);
+	if (!uz_helper_stopping(&s->sweeper))
+		uz_arena_prepare_tables(s->config.arena);
 	while (!uz_helper_stopping(&s->sweeper)) {
 		uint32_t kicks = uz_helper_kicks(&s->sweeper);
 		uint64_t sleep_ns = compact_if_worth_it(s, &quiet_since);

@@ -149,13 +149,14 @@ __attribute__((no_sanitize("address,thread"))) static void poke(volatile char *t
 		to[i] = 2;
 }
 
-/* In another process's arena, a first touch of what has memory takes none. */
-static void test_survey_prepares(void **state)
+/* In another process's arena, a first touch of what has memory takes none, when that is prepared;
+ * which the survey leaves to others, as it may have to wait for memory. */
+static void test_prepare_tables(void **state)
 {
 	enum { UNITS = 4096 };
 	static const uint32_t end[SIZES];
 	struct uz_arena *a = new_arena(), *b;
-	unsigned long before;
+	unsigned long before, surveyed;
 	uint64_t memory;
 
 	for (unsigned n = 1; n <= SIZES; n += 3) {
@@ -164,10 +165,15 @@ static void test_survey_prepares(void **state)
 	}
 	memory = file_memory(a);
 	assert_int_equal(uz_arena_attach(uz_arena_fd(a), &b), 0);
+	before = page_tables();
 	assert_int_equal(uz_arena_survey(b), 0);
 	assert_int_equal(uz_arena_restore(b, end, none_used, NULL), 0);
+	surveyed = page_tables();
+	assert_in_range(surveyed, before, before + 200); /* of its own memory */
+	uz_arena_prepare_tables(b);
 	assert_int_equal(file_memory(b), memory);
 	before = page_tables();
+	assert_true(before >= surveyed + 300);
 	for (unsigned n = 1; n <= SIZES; n += 3) {
 		const struct area *ar = uz_area_of(b, n);
 
@@ -218,7 +224,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_restore),
 		cmocka_unit_test(test_survey_parts),
-		cmocka_unit_test(test_survey_prepares),
+		cmocka_unit_test(test_prepare_tables),
 		cmocka_unit_test(test_restore_ends_pass),
 	};
 
