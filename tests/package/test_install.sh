@@ -44,12 +44,14 @@ outside=$(find "$T/other" ! -type d ! -path "$T/other$T/prefix/*")
 grep -q "^ExecStart=$T/prefix/sbin/uzramd " "$T/other$T/prefix/lib/systemd/system/uzramd@.service" ||
     fail "the unit is not where it should be, or doesn't find the program"
 
-# The library has the functions of its headers and no others, and the man page tells of each.
+# The library has the functions of its headers and no others, and the man page tells of each. (Statistics are had by inline
+# functions, which pass the size of their struct to one that users don't call.)
 nm -D --defined-only "$root/usr/lib/libuzram.so" | cut -d ' ' -f 3 | sort >"$T/functions"
-grep -oh '\<uz_[a-z_]*(' "$root"/usr/include/uzram/*.h | tr -d '(' | sort -u | diff - "$T/functions" ||
+grep -oh '\<uz_[a-z_]*(' "$root"/usr/include/uzram/*.h | tr -d '(' | sed 's/\(_get\)*_stat$/_get_stat/' | sort -u |
+    diff - "$T/functions" ||
     fail "the headers' functions (<) are not the library's (>)"
-grep -oP 'uz_[a-z_]*(?=\\fR\(\))' "$root/usr/share/man/man3/libuzram.3" | sort -u | diff - "$T/functions" ||
-    fail "libuzram(3) doesn't explain (<) the library's functions (>)"
+grep -oP 'uz_[a-z_]*(?=\\fR\(\))' "$root/usr/share/man/man3/libuzram.3" | sort -u |
+    diff - <(sed 's/_get_stat$/_stat/' "$T/functions" | sort) || fail "libuzram(3) doesn't explain (<) the library's functions (>)"
 
 consumer=$TREE/tests/unit/consumer.c
 # shellcheck disable=SC2046 # lists
