@@ -145,16 +145,19 @@ static int try_replies(const struct control *c)
 	return -1;
 }
 
-/* What the supervisor does not know, and what it has heard before. */
+/* What the supervisor does not know, in packets of any size; and what it has heard before. */
 static int try_requests(const struct control *c)
 {
-	char junk[512] = {0};
+	char junk[512];
 
-	for (int i = -3; i < 100; i++) {
-		int request = i == REQUEST_STOP || i == REQUEST_UPGRADE ? -1 : i;
+	memset(junk, 0xff, sizeof(junk));
+	for (int i = 0; i < 100; i++) {
+		enum request known = i % 2 ? REQUEST_STANDS_BY : REQUEST_READY;
+		int unknown = i % 2 ? -i : REQUEST_WAKE + i + 1;
 
-		send(c->socket, &request, sizeof(request), MSG_NOSIGNAL);
-		send(c->socket, junk, (size_t)(i + 4), MSG_NOSIGNAL);
+		send(c->socket, &unknown, sizeof(unknown), MSG_NOSIGNAL);
+		send(c->socket, &known, sizeof(known), MSG_NOSIGNAL);
+		send(c->socket, junk, (size_t)(5 * i), MSG_NOSIGNAL);
 	}
 	errno = EBADMSG; /* it is for the test to see what has come of it */
 	return -1;

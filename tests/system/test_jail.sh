@@ -91,7 +91,7 @@ quiet() {
 # all_well WHAT: the device works, its supervisor is what it was, and does not kill healthy servers for ever.
 all_well() {
     wait_for 60 stand_by "$DEV" || fail "$1: nobody stands by"
-    dd if="$T/page" of="$disk" bs=4096 seek=7 count=1 conv=notrunc status=none || fail "$1: can't write"
+    dd if="$T/page" of="$disk" bs=4096 seek=7 count=1 conv=notrunc,nocreat status=none || fail "$1: can't write"
     dd if="$disk" bs=4096 skip=7 count=1 status=none | cmp - "$T/page" || fail "$1: wrong data"
     wait_for 120 quiet || fail "$1: healthy servers are killed"
     [[ $(cat "/run/uzram/$DEV/pid") == "$supervisor" ]] || fail "$1: the supervisor has changed"
