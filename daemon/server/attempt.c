@@ -157,7 +157,7 @@ static int try_requests(const struct control *c)
 
 		send(c->socket, &unknown, sizeof(unknown), MSG_NOSIGNAL);
 		send(c->socket, &known, sizeof(known), MSG_NOSIGNAL);
-		send(c->socket, junk, (size_t)(5 * i), MSG_NOSIGNAL);
+		send(c->socket, junk, 5 * (size_t)i, MSG_NOSIGNAL);
 	}
 	errno = EBADMSG; /* it is for the test to see what has come of it */
 	return -1;

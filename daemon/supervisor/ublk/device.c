@@ -157,9 +157,8 @@ static int no_device(int err)
 	if (err != -ETIMEDOUT)
 		return ublk_failed("can't make a ublk device", err);
 	log_error("the kernel's ublk driver has not made a device in %d s, and never may (that of "
-		  "some "
-		  "kernels 6.17 and 6.18 is broken): boot another kernel, or have frontend = "
-		  "\"fuse\"",
+		  "some kernels 6.17 and 6.18 is broken): boot another kernel, or have "
+		  "frontend = \"fuse\"",
 		  MAKE_MS / 1000);
 	return err;
 }
@@ -437,8 +436,10 @@ int ublk_device_stop(struct state *state)
 		ublk_control_close(&control);
 	}
 #ifdef UZ_TEST_HOOKS
-	if (!err && getenv("UZ_UBLK_STOP_DIES") && unlink(getenv("UZ_UBLK_STOP_DIES")) == 0)
-		raise(SIGKILL); /* once */
+	const char *once = getenv("UZ_UBLK_STOP_DIES"); /* a file */
+
+	if (!err && once && unlink(once) == 0)
+		raise(SIGKILL);
 #endif
 	close(fd);
 	return err;
