@@ -14,7 +14,7 @@
 
 #include "arena/internal.h"
 #include "base/ring.h"
-#include "server/control/control.h"
+#include "server/control/attributes.h"
 #include "store/internal.h"
 
 #define WINDOW	   ((size_t)4 << 20)

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define FUSE_USE_VERSION 314
+#include "server/control/jobs.h"
 #include "server/front/fuse_ops.h"
 #include "server/latency.h"
 #include "shared/shared.h"

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "server/control/control.h"
+#include "server/control/attributes.h"
 #include "server/latency.h"
 
 struct metric {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "server/control/jobs.h"
 #include "server/latency.h"
 
 /* The control files are inodes from ATTR_INO on, in the table's order. */

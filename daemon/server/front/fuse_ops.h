@@ -9,7 +9,7 @@
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 
-#include "server/control/control.h"
+#include "server/control/attributes.h"
 #include "server/front/front.h"
 
 #define FUSE_OPS_IO_MAX (1u << 20) /* bytes of data in one read or write */
