@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/crash.h"
-#include "server/control/jobs.h"
+#include "server/control/attributes.h"
 #include "server/front/fuse.h"
 #include "server/front/ublk.h"
 #include "server/jail.h"

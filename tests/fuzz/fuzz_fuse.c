@@ -10,8 +10,12 @@
  *
  * Each request that has a reply gets one, with an error of the kernel's range or no more data than
  * was asked for. The disk holds what was written, and zeroes where it was punched out. What a
- * control file shows is text. The supervisor is asked for something as often as "1" (for sleep,
- * "0", too) has been written to the files that ask, and anything else written to them is an error.
+ * control file shows is text, and to a reader with a handle the same text until it starts again.
+ * The supervisor is asked for something as often as "1" (for sleep, "0", for stop, "force", too)
+ * has been written to the files that ask, or "cancel" to stop, and anything else written to them is
+ * an error.
+ *
+ * A request's handle is one that an earlier request has got, or an arbitrary number.
  */
 #include "fuzz.h"
 
@@ -20,13 +24,14 @@
 #include <linux/falloc.h>
 #include <linux/fuse.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define FUSE_USE_VERSION 314
-#include "server/control/jobs.h"
+#include "server/control/attributes.h"
 #include "server/front/fuse_ops.h"
 #include "server/latency.h"
 #include "shared/shared.h"
@@ -36,7 +41,6 @@
 #define REQUESTS    32u
 #define REQUEST_MAX (FUSE_OPS_IO_MAX + 8192)
 #define DISK_INO    2
-#define ATTR_INO    3
 
 static const struct config config = {.name = "fuzz", .workers = 1};
 static struct state state = {.supervisor = 1, .since = 1};
@@ -124,10 +128,35 @@ static void *supervise(void *arg)
 		int result = request == REQUEST_STOP ? -EPERM : 0;
 
 		asked++;
-		REQUIRE(request >= REQUEST_STOP && request <= REQUEST_WAKE, "%d", request);
-		send(supervisor, &result, sizeof(result), MSG_NOSIGNAL);
+		REQUIRE(request >= REQUEST_STOP && request <= REQUEST_STOP_CANCEL, "%d", request);
+		if (request != REQUEST_STOP_CANCEL)
+			send(supervisor, &result, sizeof(result), MSG_NOSIGNAL);
 	}
 	return NULL;
+}
+
+/* --- readers of control files --- */
+
+static struct reader {
+	uint64_t handle, node;
+	size_t known; /* bytes of its text that it has seen */
+	char text[CONTROL_TEXT_MAX];
+} readers[REQUESTS];
+static unsigned reader_count;
+
+static struct reader *find_reader(uint64_t handle, uint64_t node)
+{
+	for (unsigned i = 0; i < reader_count; i++) {
+		if (readers[i].handle == handle && readers[i].node == node)
+			return &readers[i];
+	}
+	return NULL;
+}
+
+/* A small number stands for a handle that there is. */
+static uint64_t choose_handle(uint64_t number)
+{
+	return number < reader_count ? readers[number].handle : number;
 }
 
 /* --- requests --- */
@@ -212,6 +241,16 @@ static void make_request(struct input *in, uint64_t unique)
 	size = args_size(opcode) > len ? args_size(opcode) : len;
 	*h = (struct fuse_in_header){.opcode = opcode, .nodeid = node, .unique = unique};
 	h->len = (uint32_t)(opcode == FUSE_WRITE ? complete_write(size) : sizeof(*h) + size);
+}
+
+static void choose_handles(void)
+{
+	if (request()->opcode == FUSE_READ)
+		((struct fuse_read_in *)args())->fh =
+			choose_handle(((struct fuse_read_in *)args())->fh);
+	if (request()->opcode == FUSE_RELEASE)
+		((struct fuse_release_in *)args())->fh =
+			choose_handle(((struct fuse_release_in *)args())->fh);
 }
 
 static struct reply *send_request(void)
@@ -316,25 +355,35 @@ static void check_text(size_t len)
 			data[i]);
 }
 
+static const char *file_name(uint64_t node)
+{
+	for (unsigned i = 0; i < control_attribute_count; i++) {
+		if (control_attributes[i].number == node)
+			return control_attributes[i].name;
+	}
+	return "";
+}
+
 /* Whether these bytes, written to the control file, ask the supervisor for something. */
 static bool asks(const char *file, const char *bytes, size_t size)
 {
+	static const struct {
+		const char *file, *word;
+	} words[] = {{"stop", ""},     {"stop", "1"},  {"stop", "force"}, {"stop", "cancel"},
+		     {"upgrade", "1"}, {"sleep", "1"}, {"sleep", "0"}};
+
 	while (size && memchr(" \t\n", bytes[size - 1], 3))
 		size--;
 	while (size && memchr(" \t\n", *bytes, 3)) {
 		bytes++;
 		size--;
 	}
-	return size == 1 &&
-	       ((*bytes == '1' && (!strcmp(file, "stop") || !strcmp(file, "upgrade"))) ||
-		((*bytes == '1' || *bytes == '0') && !strcmp(file, "sleep")));
-}
-
-static const char *file_name(uint64_t node)
-{
-	return node >= ATTR_INO && node - ATTR_INO < control_attribute_count
-		       ? control_attributes[node - ATTR_INO].name
-		       : "";
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (!strcmp(words[i].file, file) && strlen(words[i].word) == size &&
+		    !memcmp(words[i].word, bytes, size))
+			return true;
+	}
+	return false;
 }
 
 /* The reply may come later. The limit is lifted at once, since no write is to fail. */
@@ -351,14 +400,62 @@ static void check_control_write(void)
 	uz_store_set_limit(thread.store, 0);
 }
 
+/* What is not answered may still be on its way. */
 static void check_asked(void)
 {
 	unsigned want = 0;
 
 	for (unsigned i = 1; i <= REQUESTS; i++)
 		want += replies[i].asks && replies[i].error != -EBUSY;
+	while (asked < want)
+		sched_yield();
 	REQUIRE(asked == want, "%u, not %u", asked, want);
 	asked = 0;
+}
+
+/* --- what readers of control files see --- */
+
+static void check_open(uint64_t node, int error)
+{
+	static uint64_t last;
+	struct fuse_open_out out;
+
+	if (error) {
+		REQUIRE(error == -EACCES && *file_name(node), "error %d", error);
+		return;
+	}
+	memcpy(&out, data, sizeof(out));
+	if (!out.fh)
+		return;
+	REQUIRE(*file_name(node) && out.fh > last, "handle %zu after %zu", (size_t)out.fh,
+		(size_t)last);
+	last = out.fh;
+	readers[reader_count++] = (struct reader){.handle = out.fh, .node = node};
+}
+
+static void check_text_read(const struct fuse_read_in *in, uint64_t node, const struct reply *r)
+{
+	struct reader *reader = find_reader(in->fh, node);
+
+	if (r->error) {
+		REQUIRE(r->error == -EIO || (r->error == -ESTALE && in->offset), "error %d",
+			r->error);
+		return;
+	}
+	check_text(r->len);
+	REQUIRE(in->offset + r->len <= CONTROL_TEXT_MAX || !r->len, "%zu bytes", r->len);
+	if (!reader || (!r->len && in->offset == in->fh % CONTROL_TEXT_MAX))
+		return; /* that is the end of the text it was opened with */
+	if (!in->offset) {
+		memcpy(reader->text, data, r->len);
+		reader->known = r->len;
+	} else if (in->offset < reader->known) {
+		size_t same = reader->known - in->offset;
+
+		REQUIRE(!memcmp(reader->text + in->offset, data, same < r->len ? same : r->len),
+			"another text");
+		REQUIRE(r->len >= (same < in->size ? same : in->size), "a shorter text");
+	}
 }
 
 static void check_other(void)
@@ -368,13 +465,15 @@ static void check_other(void)
 	struct reply *r = send_request();
 
 	REQUIRE(r->given == has_reply(h.opcode), "opcode %u", h.opcode);
+	if (h.opcode == FUSE_OPEN)
+		check_open(h.nodeid, r->error);
+	if (h.opcode == FUSE_READ)
+		check_text_read(&in, h.nodeid, r);
 	if (!r->given || r->error)
 		return;
 	if (h.opcode == FUSE_READ || h.opcode == FUSE_READDIR)
 		REQUIRE(r->len <= in.size, "%zu bytes", r->len);
-	if (h.opcode == FUSE_READ)
-		check_text(r->len);
-	else if (h.opcode == FUSE_READDIR)
+	if (h.opcode == FUSE_READDIR)
 		check_entries(r->len);
 }
 
@@ -460,6 +559,7 @@ static void finish(void)
 	REQUIRE(!uz_discard(thread.worker, 0, DISK), "discard");
 	memset(disk, 0, sizeof(disk));
 	memset(replies, 0, sizeof(replies));
+	reader_count = 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
@@ -472,8 +572,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	for (uint64_t unique = 1; unique <= REQUESTS && in.left; unique++) {
 		make_request(&in, unique);
 		replies[unique].asks = false;
-		if (!is_left_out(request()->opcode))
-			check_request();
+		if (is_left_out(request()->opcode))
+			continue;
+		choose_handles();
+		check_request();
 	}
 	finish();
 	return 0;

@@ -7,6 +7,7 @@
 . "${0%/*}/lib.sh"
 "$PYTHON" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||
     skip "python3-prometheus-client is not installed (./dev deps)"
+need fio
 
 start_daemon "$DEV" <<'EOT'
 size = "256M"
@@ -41,24 +42,64 @@ format pid "$(daemon_pid "$DEV")"
 format block_device "$(readlink -f "/dev/uzram/$DEV")"
 [[ $(cat "$dir/comp_algorithm") == *zstd* ]] || fail "comp_algorithm does not list zstd"
 
-for file in disksize initstate comp_algorithm mm_stat io_stat defer_stat pid block_device metrics; do
-    ! { echo 1 >"$dir/$file"; } 2>/dev/null || fail "$file can be written"
-done
+format debug_stat "version: 1"$'\n'"$(numbers 2)"
 
-# refused FILE TEXT: writing that gives EINVAL.
+# The kernel keeps these numbers, over upgrades too: none may ever come to mean another file.
+[[ $(cd "$dir" && stat -c '%n %i' -- *) == "$(cat <<'EOT'
+block_device 3
+comp_algorithm 4
+compact 5
+debug_stat 20
+defer_stat 6
+disk 2
+disksize 7
+flush 8
+initstate 9
+io_stat 10
+max_comp_streams 11
+mem_limit 12
+mem_used_max 13
+metrics 14
+mm_stat 15
+pid 16
+sleep 17
+stop 18
+upgrade 19
+EOT
+)" ]] || fail "inode numbers: $(cd "$dir" && stat -c '%n %i' -- *)"
+
+# refused WHY FILE TEXT: what zram's file of that name says to it.
 refused() {
     local message
-    message=$({ echo "$2" >"$dir/$1"; } 2>&1) && fail "$1 takes '$2'"
-    [[ $message == *"Invalid argument"* ]] || fail "$1, '$2': $message"
+    message=$({ echo "$3" >"$dir/$2"; } 2>&1) && fail "$2 takes '$3'"
+    [[ $message == *"$1"* ]] || fail "$2, '$3': $message"
 }
-for text in abc -1 12X 1.5M '1 2' 99999999999999999999; do
-    refused mem_limit "$text"
+for file in initstate mm_stat io_stat debug_stat defer_stat pid block_device metrics new_file; do
+    refused 'Permission denied' "$file" 1
 done
-refused mem_used_max 1
-refused mem_used_max zero
+for file in compact flush stop; do
+    ! cat "$dir/$file" 2>"$T/message" || fail "$file can be read"
+    grep -q 'Permission denied' "$T/message" || fail "$file: $(cat "$T/message")"
+done
+refused 'Invalid argument' comp_algorithm lzo
+refused 'resource busy' comp_algorithm zstd
+refused 'Invalid argument' disksize 0
+refused 'Invalid argument' disksize many
+refused 'resource busy' disksize 1G
+refused 'Invalid argument' max_comp_streams 0
+refused 'resource busy' max_comp_streams 4
+for text in abc -1 12X 1.5M '1 2' 9223372036854775807 99999999999999999999; do
+    refused 'Invalid argument' mem_limit "$text"
+done
+for text in '1024 4096' '4097 8192' '2M 2097152' "0 $(cat "$dir/mem_limit")"; do
+    echo "${text% *}" >"$dir/mem_limit"
+    [[ $(cat "$dir/mem_limit") == "${text#* }" ]] || fail "mem_limit, set to ${text% *}, is $(cat "$dir/mem_limit")"
+done
+refused 'Invalid argument' mem_used_max 1
+refused 'Invalid argument' mem_used_max zero
 ! { printf '0\0' >"$dir/mem_used_max"; } 2>/dev/null || fail "mem_used_max takes a zero byte for a blank"
-refused stop 0
-refused stop please
+refused 'Invalid argument' stop 0
+refused 'Invalid argument' stop please
 
 # ---- the disk ends as a file does: behind it nothing is read, and that is no error ----
 
@@ -152,5 +193,20 @@ say "compact: $((before >> 10)) → $((after >> 10)) KiB for $((data >> 10)) KiB
 ((after < data * 5 / 4)) || fail "compaction freed too little"
 (($(mm_stat "$DEV" pages_compacted) > 0)) || fail "pages_compacted: $(cat "$dir/mm_stat")"
 "$PYTHON" "$HERE/fragment.py" verify "$disk" 16384
+
+# ---- a reader sees one text, while it changes ----
+
+fio --name=change --filename="$disk" --size=64M --direct=1 --rw=randrw --bs=4k --rate_iops=2000 --time_based \
+    --runtime=600 >"$T/fio" 2>&1 &
+fio=$!
+written() { (($(metric "$DEV" written_pages_total) > $1)); }
+wait_for 60 written "$(metric "$DEV" written_pages_total)" || fail "fio writes nothing: $(cat "$T/fio")"
+"$PYTHON" "$HERE/snapshots.py" "$dir"
+if [[ $(printf '%s\n' 6.9 "$(uname -r)" | sort -V | head -n 1) == 6.9 ]]; then
+    "$PYTHON" "$HERE/snapshots.py" "$dir" "$(server_pid "$DEV")"
+fi
+! ended "$fio" || fail "fio has ended: $(cat "$T/fio")"
+kill "$fio"
+wait "$fio" || :
 
 stop_daemon "$DEV"

@@ -4,33 +4,28 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include "server/control/attributes.h"
 
 #define JOBS_MAX 16
 
 struct job {
-	const struct attribute *attribute;
-	char value[CONTROL_VALUE_MAX + 1];
-	void (*done)(void *arg, int err);
-	void *arg;
+	int (*run)(struct control *control);
+	struct waiter waiter;
 };
 
-/* A ring. lock guards all. */
+/* lock guards all but control and thread. */
 struct jobs {
+	struct control *control;
+	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t more;
-	struct job ring[JOBS_MAX];
+	struct job ring[JOBS_MAX]; /* count jobs from first on */
 	unsigned first, count;
 	bool finish;
-	pthread_t thread;
 };
 
-static void *control_main(void *arg)
+static void *jobs_main(void *arg)
 {
-	struct control *c = arg;
-	struct jobs *q = c->jobs;
+	struct jobs *q = arg;
 
 	pthread_setname_np(pthread_self(), "uz-control");
 	pthread_mutex_lock(&q->lock);
@@ -45,85 +40,51 @@ static void *control_main(void *arg)
 		q->first = (q->first + 1) % JOBS_MAX;
 		q->count--;
 		pthread_mutex_unlock(&q->lock);
-		job.done(job.arg, job.attribute->set(c, job.value));
+		job.waiter.done(&job.waiter, job.run(q->control));
 		pthread_mutex_lock(&q->lock);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return NULL;
 }
 
-static bool enqueue(struct jobs *q, const struct job *job)
+int jobs_new(struct control *control, struct jobs **ret)
+{
+	struct jobs *q = calloc(1, sizeof(*q));
+	int err;
+
+	if (!q)
+		return -ENOMEM;
+	q->control = control;
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_cond_init(&q->more, NULL);
+	err = pthread_create(&q->thread, NULL, jobs_main, q);
+	if (err) {
+		free(q);
+		return -err;
+	}
+	*ret = q;
+	return 0;
+}
+
+void jobs_finish(struct jobs *q)
+{
+	pthread_mutex_lock(&q->lock);
+	q->finish = true;
+	pthread_cond_signal(&q->more);
+	pthread_mutex_unlock(&q->lock);
+	pthread_join(q->thread, NULL);
+}
+
+bool jobs_add(struct jobs *q, int (*run)(struct control *control), const struct waiter *w)
 {
 	bool room;
 
 	pthread_mutex_lock(&q->lock);
 	room = q->count < JOBS_MAX;
 	if (room) {
-		q->ring[(q->first + q->count++) % JOBS_MAX] = *job;
+		q->ring[(q->first + q->count++) % JOBS_MAX] = (struct job){run, *w};
 		pthread_cond_signal(&q->more);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return room;
-}
-
-int control_new(const struct config *config, struct uz_store *store, const struct state *state,
-		struct status *status, int socket, const struct latency *latency,
-		struct control **ret)
-{
-	struct control *c = calloc(1, sizeof(*c));
-	struct jobs *q = calloc(1, sizeof(*q));
-	int err;
-
-	if (!c || !q) {
-		free(c);
-		free(q);
-		return -ENOMEM;
-	}
-	*c = (struct control){config, store, state, status, socket, latency, q};
-	pthread_mutex_init(&q->lock, NULL);
-	pthread_cond_init(&q->more, NULL);
-	err = pthread_create(&q->thread, NULL, control_main, c);
-	if (err) {
-		free(c);
-		free(q);
-		return -err;
-	}
-	*ret = c;
-	return 0;
-}
-
-void control_finish(struct control *c)
-{
-	pthread_mutex_lock(&c->jobs->lock);
-	c->jobs->finish = true;
-	pthread_cond_signal(&c->jobs->more);
-	pthread_mutex_unlock(&c->jobs->lock);
-	pthread_join(c->jobs->thread, NULL);
-}
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n';
-}
-
-void control_set(struct control *c, const struct attribute *a, const char *value, size_t len,
-		 void (*done)(void *arg, int err), void *arg)
-{
-	struct job job = {.attribute = a, .done = done, .arg = arg};
-
-	while (len && is_blank(value[len - 1]))
-		len--;
-	while (len && is_blank(value[0])) {
-		value++;
-		len--;
-	}
-	if (len > CONTROL_VALUE_MAX || memchr(value, '\0', len)) {
-		done(arg, -EINVAL);
-		return;
-	}
-	memcpy(job.value, value, len);
-	if (!a->slow)
-		done(arg, a->set(c, job.value));
-	else if (!enqueue(c->jobs, &job))
-		done(arg, -EBUSY);
 }

@@ -1,35 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * Setting an attribute, and the thread that does what takes long.
- *
- * To set a number is done by the front end's worker on the spot. What takes long (compact, flush,
- * stop) is handed to the control thread, so that swap I/O behind it does not wait.
+ * The control thread: does one after the other what takes long (compact, flush, stop), so that no
+ * worker is held up by it, and no swap I/O behind that worker.
  */
 #ifndef UZD_JOBS_H
 #define UZD_JOBS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-struct attribute;
-struct config;
 struct control;
-struct latency;
-struct state;
-struct status;
-struct uz_store;
+struct jobs;
 
-/* Start the control thread. socket: to the supervisor (shared.h). All arguments stay the caller's.
- */
-int control_new(const struct config *config, struct uz_store *store, const struct state *state,
-		struct status *status, int socket, const struct latency *latency,
-		struct control **ret);
+/* The process that waits until a control file is written. */
+struct waiter {
+	/* Called once, by any thread, with 0 or -errno. */
+	void (*done)(const struct waiter *w, int err);
+	void *request; /* this and size are done's own */
+	size_t size;
+};
 
-/* Finish what has been handed to the control thread, and stop it. */
-void control_finish(struct control *c);
+/* Start the thread. Jobs run with control, which stays the caller's. 0 or -errno. */
+int jobs_new(struct control *control, struct jobs **ret);
 
-/* Set an attribute: done(arg, 0 or -errno) is called once, now or by the control thread. len bytes
- * at value need not end in 0. -EBUSY, through done, if the control thread has too much to do. */
-void control_set(struct control *c, const struct attribute *a, const char *value, size_t len,
-		 void (*done)(void *arg, int err), void *arg);
+/* Do what is left to be done, and stop the thread. */
+void jobs_finish(struct jobs *q);
+
+/* Have the control thread call run, and then w->done with what that returned. False, and nothing is
+ * called, if it has too much to do. Any thread. */
+bool jobs_add(struct jobs *q, int (*run)(struct control *control), const struct waiter *w);
 
 #endif

@@ -6,17 +6,20 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fuse.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "server/control/jobs.h"
+#include "server/control/snapshot.h"
 #include "server/latency.h"
 
-/* The control files are inodes from ATTR_INO on, in the table's order. */
-enum { ROOT_INO = FUSE_ROOT_ID, DISK_INO = 2, ATTR_INO = 3 };
+/* The control files' inodes have the numbers of the table, from 3 on. */
+enum { ROOT_INO = FUSE_ROOT_ID, DISK_INO = 2 };
 
-#define FOREVER 86400.0 /* seconds: nothing but disk's blocks ever changes */
+/* Seconds that the kernel may keep names for: what a number means never changes. Attributes it asks
+ * for each time. The disk's blocks change with every write; and after an upgrade the kernel must
+ * not go by another version's modes. */
+#define FOREVER 86400.0
 
 #define DISK_NAME "disk"
 
@@ -30,9 +33,11 @@ static struct fuse_thread *thread_of(fuse_req_t req)
 /* NULL: no such control file. */
 static const struct attribute *attribute_of(fuse_ino_t ino)
 {
-	return ino >= ATTR_INO && ino - ATTR_INO < control_attribute_count
-		       ? &control_attributes[ino - ATTR_INO]
-		       : NULL;
+	for (unsigned i = 0; i < control_attribute_count; i++) {
+		if (control_attributes[i].number == ino)
+			return &control_attributes[i];
+	}
+	return NULL;
 }
 
 /* The sign turns here: errors are negative inside, positive in FUSE's replies. */
@@ -65,8 +70,11 @@ static bool fill_stat(struct fuse_thread *t, fuse_ino_t ino, struct stat *st)
 	} else if (ino == DISK_INO) {
 		fill_disk(t, st);
 	} else if (a) {
+		/* How long the text will be nobody can know. As in sysfs the size is the most that
+		 * it may be: with 0 sendfile(2), and so busybox's cat, would find nothing. And it
+		 * is a block's, so that tail(1) does not look for the end there. */
 		st->st_mode = S_IFREG | a->mode;
-		st->st_size = a->show ? UZ_PAGE_SIZE : 0; /* as in sysfs */
+		st->st_size = st->st_blksize = CONTROL_TEXT_MAX;
 	} else {
 		return false;
 	}
@@ -79,7 +87,7 @@ static fuse_ino_t find_name(const char *name)
 		return DISK_INO;
 	for (unsigned i = 0; i < control_attribute_count; i++) {
 		if (strcmp(name, control_attributes[i].name) == 0)
-			return ATTR_INO + i;
+			return control_attributes[i].number;
 	}
 	return 0;
 }
@@ -93,7 +101,6 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENOENT);
 		return;
 	}
-	e.attr_timeout = e.ino == DISK_INO ? 0 : FOREVER;
 	fill_stat(thread_of(req), e.ino, &e.attr);
 	fuse_reply_entry(req, &e);
 }
@@ -103,7 +110,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct stat st;
 
 	if (fill_stat(thread_of(req), ino, &st))
-		fuse_reply_attr(req, &st, ino == DISK_INO ? 0 : FOREVER);
+		fuse_reply_attr(req, &st, 0);
 	else
 		fuse_reply_err(req, ENOENT);
 }
@@ -122,7 +129,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		 (resize && attr->st_size != st.st_size))
 		fuse_reply_err(req, EPERM);
 	else
-		fuse_reply_attr(req, &st, ino == DISK_INO ? 0 : FOREVER);
+		fuse_reply_attr(req, &st, 0);
 }
 
 static size_t add_name(fuse_req_t req, char *buf, size_t size, const char *name, fuse_ino_t ino,
@@ -152,7 +159,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 			n = add_name(req, buf + used, room, DISK_NAME, DISK_INO, S_IFREG, off + 1);
 		else
 			n = add_name(req, buf + used, room, control_attributes[off - 3].name,
-				     ATTR_INO + (fuse_ino_t)off - 3, S_IFREG, off + 1);
+				     control_attributes[off - 3].number, S_IFREG, off + 1);
 		if (n > room)
 			break;
 		used += n;
@@ -171,40 +178,71 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
+/* As in sysfs, a file that can't be read or written can't be opened for that, not by root either;
+ * and there are no other files to be made. */
+static bool may_open(const struct attribute *a, int flags)
+{
+	int access = flags & O_ACCMODE;
+
+	return (access == O_WRONLY || a->show) && (access == O_RDONLY || a->set);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EACCES);
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	const struct attribute *a = attribute_of(ino);
+	struct control *c = thread_of(req)->control;
 	/* No page cache before memory that is one: every read and write comes here, at any offset
 	 * and size. And writes to the disk come side by side, as to any disk: its slots have locks,
 	 * and its size never changes. Older kernels ignore that flag.
 	 *
 	 * The reply is made here, since fuse_reply_open() knows the flag from libfuse 3.15 on only.
 	 */
-	const struct fuse_open_out out = {
-		.open_flags = FOPEN_DIRECT_IO |
-			      (ino == DISK_INO ? (unsigned)FOPEN_PARALLEL_DIRECT_WRITES : 0),
-	};
+	struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO};
 
+	if (a && !may_open(a, fi->flags)) {
+		fuse_reply_err(req, EACCES);
+		return;
+	}
+	if (a && (fi->flags & O_ACCMODE) != O_WRONLY)
+		out.fh = snapshots_open(c->snapshots, c, a);
+	else if (ino == DISK_INO)
+		out.open_flags |= FOPEN_PARALLEL_DIRECT_WRITES;
 	fuse_reply_buf(req, (const char *)&out, sizeof(out));
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	if (fi->fh)
+		snapshots_close(thread_of(req)->control->snapshots, fi->fh);
+	fuse_reply_err(req, 0);
 }
 
 /* --- data --- */
 
-static void read_attribute(fuse_req_t req, const struct attribute *a, size_t size, off_t off)
+static void read_attribute(fuse_req_t req, const struct attribute *a, size_t size, off_t off,
+			   uint64_t handle)
 {
 	struct fuse_thread *t = thread_of(req);
-	size_t len;
+	int len;
 
 	if (!a || !a->show) {
 		fuse_reply_err(req, EIO);
 		return;
 	}
-	a->show(t->control, t->reply, CONTROL_TEXT_MAX);
-	len = strlen(t->reply);
-	if ((size_t)off >= len)
-		fuse_reply_buf(req, NULL, 0);
+	if (size > FUSE_OPS_IO_MAX)
+		size = FUSE_OPS_IO_MAX;
+	len = snapshots_read(t->control->snapshots, handle, t->control, a, (uint64_t)off, t->reply,
+			     size);
+	if (len < 0)
+		reply_result(req, len);
 	else
-		fuse_reply_buf(req, t->reply + off,
-			       len - (size_t)off < size ? len - (size_t)off : size);
+		fuse_reply_buf(req, t->reply, (size_t)len);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -216,7 +254,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	int err;
 
 	if (ino != DISK_INO) {
-		read_attribute(req, attribute_of(ino), size, off);
+		read_attribute(req, attribute_of(ino), size, off, fi->fh);
 		return;
 	}
 	/* Behind the end of a file there is nothing, which is no error. */
@@ -238,37 +276,22 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 }
 
 /* A control file's write is answered when its work is done. */
-struct pending_write {
-	fuse_req_t req;
-	size_t size;
-};
-
-static void attribute_written(void *arg, int err)
+static void attribute_written(const struct waiter *w, int err)
 {
-	struct pending_write *p = arg;
-
 	if (err)
-		reply_result(p->req, err);
+		reply_result(w->request, err);
 	else
-		fuse_reply_write(p->req, p->size);
-	free(p);
+		fuse_reply_write(w->request, w->size);
 }
 
 static void write_attribute(fuse_req_t req, const struct attribute *a, const char *buf, size_t size)
 {
-	struct pending_write *p;
+	const struct waiter w = {attribute_written, req, size};
 
-	if (!a || !a->set) {
+	if (a && a->set)
+		control_set(thread_of(req)->control, a, buf, size, &w);
+	else
 		fuse_reply_err(req, EIO);
-		return;
-	}
-	p = malloc(sizeof(*p));
-	if (!p) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	*p = (struct pending_write){req, size};
-	control_set(thread_of(req)->control, a, buf, size, attribute_written, p);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -356,7 +379,9 @@ const struct fuse_lowlevel_ops fuse_ops = {
 	.setattr = op_setattr,
 	.readdir = op_readdir,
 	.statfs = op_statfs,
+	.create = op_create,
 	.open = op_open,
+	.release = op_release,
 	.read = op_read,
 	.write = op_write,
 	.fallocate = op_fallocate,
