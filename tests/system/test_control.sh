@@ -7,7 +7,7 @@
 . "${0%/*}/lib.sh"
 "$PYTHON" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||
     skip "python3-prometheus-client is not installed (./dev deps)"
-need fio
+need fio df
 
 start_daemon "$DEV" <<'EOT'
 size = "256M"
@@ -100,6 +100,24 @@ refused 'Invalid argument' mem_used_max zero
 ! { printf '0\0' >"$dir/mem_used_max"; } 2>/dev/null || fail "mem_used_max takes a zero byte for a blank"
 refused 'Invalid argument' stop 0
 refused 'Invalid argument' stop please
+
+# ---- it is no file system that fills up ----
+
+[[ $(df --output=size,itotal "$dir" | tail -n 1 | xargs) == '0 0' ]] || fail "df: $(df "$dir"; df -i "$dir")"
+! df | grep "$dir" || fail "df shows $dir without being asked for it"
+
+# ---- all of the disk's space is there from the start, and no more ----
+
+for options in '--length 256M' '--length 1M --offset 255M' '--keep-size --length 256M'; do
+    # shellcheck disable=SC2086 # these are words
+    fallocate $options "$disk" || fail "fallocate $options"
+done
+for options in '--length 257M' '--length 1M --offset 256M' '--keep-size --length 2M --offset 255M'; do
+    # shellcheck disable=SC2086
+    ! fallocate $options "$disk" 2>"$T/message" || fail "fallocate $options succeeds"
+    grep -q 'No space left on device' "$T/message" || fail "fallocate $options: $(cat "$T/message")"
+done
+(($(mm_stat "$DEV" orig_data_size) == 0)) || fail "fallocate has stored pages"
 
 # ---- the disk ends as a file does: behind it nothing is read, and that is no error ----
 

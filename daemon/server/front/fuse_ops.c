@@ -167,14 +167,13 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	fuse_reply_buf(req, buf, used);
 }
 
+/* No blocks and no inodes: this is no file system that can fill up, and df leaves it out. But the
+ * loop driver takes the block size for that of discards. */
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	struct fuse_thread *t = thread_of(req);
-	struct statvfs st = {.f_bsize = UZ_PAGE_SIZE, .f_frsize = UZ_PAGE_SIZE, .f_namemax = 255};
+	const struct statvfs st = {
+		.f_bsize = UZ_PAGE_SIZE, .f_frsize = UZ_PAGE_SIZE, .f_namemax = 255};
 
-	st.f_blocks = uz_store_disksize(t->store) / UZ_PAGE_SIZE;
-	st.f_bfree = st.f_bavail = st.f_blocks - uz_store_pages_stored(t->store);
-	st.f_files = 2 + control_attribute_count;
 	fuse_reply_statfs(req, &st);
 }
 
@@ -338,24 +337,21 @@ static int discard(struct fuse_thread *t, uint64_t off, uint64_t end)
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 			 struct fuse_file_info *fi)
 {
-	struct fuse_thread *t = thread_of(req);
-	uint64_t disksize = uz_store_disksize(t->store);
+	uint64_t disksize = uz_store_disksize(thread_of(req)->store);
 	uint64_t end = (uint64_t)off + (uint64_t)len;
+	/* Discards come as PUNCH_HOLE, write-zeroes as ZERO_RANGE: the same to us. */
+	bool frees = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
 
-	/* Discards come as PUNCH_HOLE, write-zeroes as ZERO_RANGE: the same to us. Nothing can be
-	 * allocated ahead. */
-	if (ino != DISK_INO || !(mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) ||
-	    (mode & ~(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE))) {
+	if (ino != DISK_INO ||
+	    (mode & ~(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE)))
 		fuse_reply_err(req, EOPNOTSUPP);
-		return;
-	}
-	if (end > disksize && !(mode & FALLOC_FL_KEEP_SIZE)) {
-		fuse_reply_err(req, ENOSPC);
-		return;
-	}
-	if (end > disksize)
-		end = disksize;
-	reply_result(req, discard(t, (uint64_t)off, end));
+	else if (end > disksize && !(frees && mode & FALLOC_FL_KEEP_SIZE))
+		fuse_reply_err(req, ENOSPC); /* the disk does not grow */
+	else if (!frees)
+		fuse_reply_err(req, 0); /* there is room for all of it from the start */
+	else
+		reply_result(req, discard(thread_of(req), (uint64_t)off,
+					  end < disksize ? end : disksize));
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
