@@ -233,6 +233,30 @@ static void check_name(struct config_reader *r)
 			r->config.name, name);
 }
 
+/* Swap has the pages of all users. */
+static void check_disk(struct config_reader *r)
+{
+	const struct config *c = &r->config;
+	const struct {
+		const char *key;
+		bool other; /* than root may open the file */
+	} keys[] = {
+		{"disk.user", c->disk_user != 0},
+		{"disk.group", c->disk_group != 0 && c->disk_mode & 0060},
+		{"disk.mode", c->disk_mode & 0066},
+	};
+
+	if (!c->swap || seen(r, find("swap.enabled"))->bad)
+		return;
+	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (keys[i].other)
+			config_complain(r, seen(r, find(keys[i].key))->line, keys[i].key,
+					"would let others than root read and write what is swapped "
+					"out; expected swap.enabled = false, or none of disk.user, "
+					"disk.group and disk.mode");
+	}
+}
+
 uint64_t config_size_most(const struct machine *machine)
 {
 	uint64_t pages = machine->room / TABLE_SHARE / CONFIG_TABLE_ENTRY;
@@ -272,6 +296,7 @@ void config_defaults(struct config *c, const struct machine *machine)
 		.swap_off_for_sleep = true,
 		.watermark_boost_off = true,
 		.loop = true,
+		.disk_mode = 0600,
 		.latency_hold = LATENCY_HOLD_AUTO,
 		.hang_timeout = 10000,
 	};
@@ -336,6 +361,7 @@ static int load(struct config_reader *r)
 	check_level(r);
 	check_reserve(r);
 	check_loop(r);
+	check_disk(r);
 	return r->line == UINT_MAX ? 0 : -EINVAL;
 }
 

@@ -55,6 +55,10 @@ struct config {
 	bool watermark_boost_off; /* while this is swap over FUSE: watermark.h */
 	bool loop;		  /* attach a loop device */
 
+	/* Of the file "disk". Root's alone where the device is swap. */
+	uint32_t disk_user, disk_group;
+	uint32_t disk_mode; /* permissions to read and write */
+
 	enum latency_hold latency_hold; /* of the CPUs' wake-up latency (latency.h) */
 
 	unsigned hang_timeout; /* milliseconds without a heartbeat, 2000..600000 */

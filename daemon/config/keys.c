@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/owner.h"
 #include "config/size_expr.h"
 
 static bool refuse(struct config_reader *r, const struct config_key *k,
@@ -234,6 +235,42 @@ static bool set_duration(struct config_reader *r, const struct config_key *k,
 	return true;
 }
 
+static bool set_owner(struct config_reader *r, const struct config_key *k,
+		      const struct toml_item *item, int (*find)(const char *name, uint32_t *ret))
+{
+	if (item->type == TOML_STRING)
+		return !find(item->string, field(r, k)) || refuse(r, k, item, "is unknown");
+	if (item->integer < 0 || item->integer >= UINT32_MAX) /* -1 stands for none */
+		return refuse(r, k, item, "is out of range");
+	*(uint32_t *)field(r, k) = (uint32_t)item->integer;
+	return true;
+}
+
+static bool set_user(struct config_reader *r, const struct config_key *k,
+		     const struct toml_item *item)
+{
+	return set_owner(r, k, item, owner_find_user);
+}
+
+static bool set_group(struct config_reader *r, const struct config_key *k,
+		      const struct toml_item *item)
+{
+	return set_owner(r, k, item, owner_find_group);
+}
+
+/* As chmod(1) takes it. No integer, since 660 is another number than 0o660. */
+static bool set_mode(struct config_reader *r, const struct config_key *k,
+		     const struct toml_item *item)
+{
+	size_t digits = strspn(item->string, "01234567");
+	unsigned long mode = strtoul(item->string, NULL, 8);
+
+	if (!digits || item->string[digits] || mode & ~0666ul)
+		return refuse(r, k, item, "is impossible");
+	*(uint32_t *)field(r, k) = (uint32_t)mode;
+	return true;
+}
+
 #define BOOLEAN	 (1u << TOML_BOOLEAN)
 #define INTEGER	 (1u << TOML_INTEGER)
 #define STRING	 (1u << TOML_STRING)
@@ -295,6 +332,16 @@ const struct config_key config_keys[] = {
 	{"loop.enabled", BOOLEAN, set_bool,
 	 "true or false",
 	 FIELD(loop)},
+
+	{"disk.user", INTEGER | STRING, set_user,
+	 "the name of a user in /etc/passwd, or a user's number",
+	 FIELD(disk_user)},
+	{"disk.group", INTEGER | STRING, set_group,
+	 "the name of a group in /etc/group, or a group's number",
+	 FIELD(disk_group)},
+	{"disk.mode", STRING, set_mode,
+	 "permissions to read and write, in octal digits, such as \"0660\"",
+	 FIELD(disk_mode)},
 
 	{"latency.hold", STRING, set_latency_hold,
 	 "\"auto\", \"never\" or \"always\""},

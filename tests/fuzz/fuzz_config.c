@@ -87,6 +87,11 @@ static void check_device(const struct config *c, const struct machine *m)
 			"%u", c->workers);
 	REQUIRE(c->swap_priority >= -1 && c->swap_priority <= 32767, "%d", c->swap_priority);
 	REQUIRE(!c->swap || c->loop || c->frontend == FRONTEND_UBLK, "swap on a file");
+	REQUIRE(c->disk_user != UINT32_MAX && c->disk_group != UINT32_MAX, "no owner");
+	REQUIRE(!(c->disk_mode & ~0666u), "%o", c->disk_mode);
+	REQUIRE(!c->swap || (!c->disk_user && !(c->disk_mode & 0006) &&
+			     (!c->disk_group || !(c->disk_mode & 0060))),
+		"another user's swap: %u %u %o", c->disk_user, c->disk_group, c->disk_mode);
 	REQUIRE(c->latency_hold <= LATENCY_HOLD_ALWAYS, "%d", c->latency_hold);
 	REQUIRE(c->hang_timeout >= 2000 && c->hang_timeout <= 600000, "%u", c->hang_timeout);
 }

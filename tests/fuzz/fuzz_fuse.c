@@ -42,7 +42,8 @@
 #define REQUEST_MAX (FUSE_OPS_IO_MAX + 8192)
 #define DISK_INO    2
 
-static const struct config config = {.name = "fuzz", .workers = 1};
+static const struct config config = {
+	.name = "fuzz", .workers = 1, .disk_user = 1, .disk_group = 2, .disk_mode = 0640};
 static struct state state = {.supervisor = 1, .since = 1};
 static struct status status;
 static struct latency latency;

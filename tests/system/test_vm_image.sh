@@ -6,7 +6,7 @@
 
 # shellcheck source=tests/system/lib.sh
 . "${0%/*}/lib.sh"
-need qemu-img qemu-io
+need qemu-img qemu-io setpriv
 
 start_daemon "$DEV" <<'EOT'
 size = "512M"
@@ -14,8 +14,34 @@ size = "512M"
 enabled = false
 [loop]
 enabled = false
+[disk]
+user = "nobody"
+group = 4711
+mode = "0660"
 EOT
 disk=/run/uzram/$DEV/disk
+
+# ---- it is its owner's and its group's, also after a reload that changes them ----
+
+[[ $(stat -c '%U %g %a' "$disk") == 'nobody 4711 660' ]] || fail "$(stat "$disk")"
+# opens USER GROUP: whether those can open it to read and write.
+# shellcheck disable=SC2016 # that is for the inner shell
+opens() { setpriv --reuid "$1" --regid "$2" --clear-groups bash -c 'exec 3<>"$1"' - "$disk" 2>"$T/message"; }
+opens nobody 4712 || fail "its owner can't open it: $(cat "$T/message")"
+opens 4711 4711 || fail "its group can't open it: $(cat "$T/message")"
+! opens 4711 4712 || fail "anybody can open it"
+grep -q 'Permission denied' "$T/message" || fail "$(cat "$T/message")"
+! setpriv --reuid nobody --clear-groups chmod 666 "$disk" 2>"$T/message" || fail "its owner can open it to others"
+
+sed -i 's/"0660"/"0640"/' "$T/$DEV/config.toml"
+echo 1 >"/run/uzram/$DEV/upgrade"
+upgraded() { (($(cat "/run/uzram/$DEV/upgrade") == 1)); }
+wait_for 60 upgraded || fail "not upgraded"
+! opens 4711 4711 || fail "its group can still open it"
+opens nobody 4711 || fail "its owner can't open it any more: $(cat "$T/message")"
+setpriv --reuid 4711 --regid 4711 --clear-groups head -c 1 "$disk" >/dev/null || fail "its group can't read it"
+
+# ---- QEMU ----
 
 # qemu_io COMMAND...: on the disk as QEMU opens it with cache=none, discard=unmap.
 qemu_io() {

@@ -101,6 +101,9 @@ static void check_config(const struct config *a, const struct config *b)
 	assert_int_equal(a->swap_off_for_sleep, b->swap_off_for_sleep);
 	assert_int_equal(a->watermark_boost_off, b->watermark_boost_off);
 	assert_int_equal(a->loop, b->loop);
+	assert_int_equal(a->disk_user, b->disk_user);
+	assert_int_equal(a->disk_group, b->disk_group);
+	assert_int_equal(a->disk_mode, b->disk_mode);
 	assert_int_equal(a->latency_hold, b->latency_hold);
 	assert_int_equal(a->hang_timeout, b->hang_timeout);
 }
@@ -124,6 +127,7 @@ static const struct config defaults = {
 	.swap_off_for_sleep = true,
 	.watermark_boost_off = true,
 	.loop = true,
+	.disk_mode = 0600,
 	.latency_hold = LATENCY_HOLD_AUTO,
 	.hang_timeout = 10000,
 };
@@ -182,6 +186,10 @@ static const char all_keys[] = "name = 'Vm.disk_0-x'\n"
 			       "watermark_boost = 'keep'\n"
 			       "[loop]\n"
 			       "enabled = false\n"
+			       "[disk]\n"
+			       "user = 'nobody'\n"
+			       "group = 4294967294\n"
+			       "mode = '640'\n"
 			       "[latency]\n"
 			       "hold = 'always'\n"
 			       "[server]\n"
@@ -202,6 +210,9 @@ static void every_key(void **state)
 		.deferred_pool = 65536,
 		.deferred_age = 10000,
 		.swap_priority = -1,
+		.disk_user = 65534,
+		.disk_group = 4294967294,
+		.disk_mode = 0640,
 		.latency_hold = LATENCY_HOLD_ALWAYS,
 		.hang_timeout = 600000,
 	};
@@ -234,6 +245,11 @@ static void values_at_the_edge(void **state)
 	assert_int_equal(c.latency_hold, LATENCY_HOLD_AUTO);
 	load_good("server.hang_timeout = 2000", &c);
 	assert_int_equal(c.hang_timeout, 2000);
+	load_good("swap.enabled = false\ndisk = {user = 0, group = 'root', mode = '0666'}", &c);
+	assert_int_equal(c.disk_mode, 0666);
+	load_good("disk = {user = 'root', group = 4, mode = '0000'}", &c); /* of swap, too */
+	assert_int_equal(c.disk_group, 4);
+	assert_int_equal(c.disk_mode, 0);
 }
 
 static void names_of_files(void **state)

@@ -50,7 +50,9 @@ static void reply_result(fuse_req_t req, int err)
 
 static void fill_disk(struct fuse_thread *t, struct stat *st)
 {
-	st->st_mode = S_IFREG | 0600;
+	st->st_mode = S_IFREG | t->control->config->disk_mode;
+	st->st_uid = t->control->config->disk_user;
+	st->st_gid = t->control->config->disk_group;
 	st->st_size = (off_t)uz_store_disksize(t->store);
 	st->st_blocks = (blkcnt_t)(uz_store_pages_stored(t->store) * (UZ_PAGE_SIZE / 512));
 }
