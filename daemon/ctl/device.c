@@ -63,31 +63,40 @@ static int attr_open(const char *device, const char *attr, int flags)
 	return errno == ENOTDIR ? -ENOENT : -errno; /* such as a daemon's lock file */
 }
 
-/* A server that was taken over may say anything. The terminal must not get to obey it. */
-static void make_printable(char *text)
+const char *ctl_escape(const char *text, char *ret, size_t size)
 {
+	size_t n = 0;
+
 	for (; *text; text++) {
-		if (!isprint((unsigned char)*text))
-			*text = '?';
+		bool plain = *text >= ' ' && *text < 0x7f && *text != '\\';
+		size_t len = plain ? 1 : 4;
+
+		if (n + len >= size)
+			break;
+		snprintf(ret + n, len + 1, plain ? "%c" : "\\x%02x", (unsigned char)*text);
+		n += len;
 	}
+	ret[n] = '\0';
+	return ret;
 }
 
 int ctl_read(const char *device, const char *attr, char *ret, size_t size)
 {
 	int fd = attr_open(device, attr, O_RDONLY);
+	char line[512];
 	ssize_t n;
 
 	if (fd < 0)
 		return fd;
-	n = read(fd, ret, size - 1);
+	n = read(fd, line, sizeof(line) - 1);
 	if (n < 0)
 		n = -errno;
 	close(fd);
 	if (n < 0)
 		return (int)n;
-	ret[n] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
-	make_printable(ret);
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	ctl_escape(line, ret, size);
 	return 0;
 }
 
@@ -156,7 +165,7 @@ static void find_mount(dev_t device, char *ret, size_t size)
 		found = !strncmp(m->mnt_fsname, "/dev/", 5) && !stat(m->mnt_fsname, &st) &&
 			S_ISBLK(st.st_mode) && st.st_rdev == device;
 		if (found)
-			snprintf(ret, size, "%s", m->mnt_dir);
+			ctl_escape(m->mnt_dir, ret, size);
 	}
 	if (f)
 		endmntent(f);
@@ -170,7 +179,7 @@ static void find_use(struct ctl_device *d)
 	d->swap_used = attach_swap_used(d->block_device);
 	if (d->swap_used >= 0)
 		strcpy(d->mountpoint, "[SWAP]");
-	else if (!stat(d->block_device, &st))
+	else if (!strncmp(d->block_device, "/dev/", 5) && !stat(d->block_device, &st))
 		find_mount(st.st_rdev, d->mountpoint, sizeof(d->mountpoint));
 }
 

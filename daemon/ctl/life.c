@@ -1,114 +1,145 @@
 /* SPDX-License-Identifier: MIT
  *
- * uzramctl stop, upgrade, sleep, wake: what changes the daemon itself, and takes its time.
+ * uzramctl compact, flush, stop, upgrade, sleep, wake: what is asked of the daemon, and takes its
+ * time.
  */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
 
-/* Once the new server stands by, an upgrade takes a fraction of a second. If the old server then
- * serves on all the same, for whatever reason, its log says why. */
-#define CHANGE_MS 120000
+#define RETRY_US 100000
 
-static int64_t now_ms(void)
+static int64_t deadline_of(const struct ctl_args *args)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+	return ctl_now_ms() + args->timeout;
 }
 
-/* Wait for a process to end; deadline is in now_ms()'s time, -1 if there is none. */
-static int wait_end(int pidfd, int64_t deadline)
+/* --- requests --- */
+
+/* A control file, and what to write to it. */
+struct request {
+	const char *device, *attr, *text;
+};
+
+static int write_request(void *arg, void *ret)
 {
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
-	int64_t left = -1;
-	int n;
+	const struct request *r = arg;
 
-	do {
-		if (deadline >= 0) {
-			left = deadline - now_ms();
-			if (left < 0)
-				left = 0;
-		}
-		n = poll(&p, 1, (int)left);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	return n ? 0 : -ETIMEDOUT;
-}
-
-/* Write 1 to a control file, which lasts as long as swapoff, and no mere signal ends a request that
- * a FUSE daemon has begun: so it is a child that writes, since a child can be killed. */
-static int request_once(const char *device, const char *attr, int64_t deadline)
-{
-	pid_t child = fork();
-	int pidfd, status, err;
-
-	if (child < 0)
-		return -errno;
-	if (!child)
-		_exit(-ctl_write(device, attr, "1"));
-	pidfd = pidfd_open(child, 0);
-	err = pidfd < 0 ? -errno : wait_end(pidfd, deadline);
-	if (err)
-		kill(child, SIGKILL);
-	if (pidfd >= 0)
-		close(pidfd);
-	if (waitpid(child, &status, 0) < 0)
-		return -errno;
-	if (!err && !WIFEXITED(status))
-		err = -EINTR;
-	return err ? err : -WEXITSTATUS(status);
+	return ctl_write(r->device, r->attr, r->text);
 }
 
 /* While the daemon is changing its servers it can do nothing else. */
-static int request(const char *device, const char *attr, int64_t deadline)
+static int request(const char *device, const char *attr, const char *text, int64_t deadline)
 {
+	struct request r = {device, attr, text};
 	int err;
 
-	while ((err = request_once(device, attr, deadline)) == -EAGAIN) {
-		if (deadline >= 0 && now_ms() > deadline)
+	while ((err = ctl_bounded(write_request, &r, NULL, 0, deadline)) == -EAGAIN) {
+		if (ctl_now_ms() > deadline)
 			return -ETIMEDOUT;
-		usleep(100000);
+		usleep(RETRY_US);
 	}
 	return err;
 }
 
-static int64_t deadline_of(const struct ctl_args *args)
+/* A control file that is to be read, of which only the number it begins with counts. */
+static int read_request(void *arg, void *ret)
 {
-	return args->timeout < 0 ? -1 : now_ms() + args->timeout;
+	const struct request *r = arg;
+
+	return ctl_read_numbers(r->device, r->attr, ret, 1);
+}
+
+static int read_number(const char *device, const char *attr, uint64_t *ret, int64_t deadline)
+{
+	struct request r = {device, attr, NULL};
+
+	return ctl_bounded(read_request, &r, ret, sizeof(*ret), deadline);
+}
+
+/* The time is over, but what was asked is not: how says how to see what becomes of it. */
+static int fail_late(const char *device, const char *what, const char *how)
+{
+	char why[512];
+
+	snprintf(why, sizeof(why), "timed out; the request goes on: %s", how);
+	return ctl_complain(device, what, why);
+}
+
+/* --- compact, flush --- */
+
+int ctl_compact(const struct ctl_args *args)
+{
+	int err = request(args->device, "compact", "1", deadline_of(args));
+
+	if (err == -ETIMEDOUT)
+		return fail_late(args->device, "not compacted yet", "mm_stat counts the pages");
+	return err ? ctl_fail(args->device, "cannot compact", err) : EXIT_SUCCESS;
+}
+
+int ctl_flush(const struct ctl_args *args)
+{
+	int err = request(args->device, "flush", "1", deadline_of(args));
+
+	if (err == -ETIMEDOUT)
+		return fail_late(args->device, "not flushed yet", "defer_stat counts what is left");
+	return err ? ctl_fail(args->device, "cannot flush", err) : EXIT_SUCCESS;
+}
+
+/* --- stop --- */
+
+static int fail_stop(const char *device, int err)
+{
+	const char *what = "not stopped, it goes on serving";
+	char how[256];
+
+	if (err == -ETIMEDOUT) {
+		snprintf(how, sizeof(how),
+			 "its log says how it ends, 'uzramctl stop --cancel %s' calls it off",
+			 device);
+		return fail_late(device, "not stopped yet", how);
+	}
+	if (err == -ENOMEM)
+		return ctl_complain(device, what,
+				    "not enough free memory to take back what it holds; free some, "
+				    "or try with --force");
+	return ctl_fail(device, what, err);
+}
+
+static int cancel_stop(const struct ctl_args *args)
+{
+	int err = request(args->device, "stop", "cancel", deadline_of(args));
+
+	return err ? ctl_fail(args->device, "cannot call the stop off", err) : EXIT_SUCCESS;
 }
 
 int ctl_stop(const struct ctl_args *args)
 {
 	int64_t deadline = deadline_of(args);
-	const char *what = "not stopped, it goes on serving";
 	uint64_t pid;
 	int daemon, err;
 
-	err = ctl_read_numbers(args->device, "pid", &pid, 1);
+	if (args->cancel)
+		return cancel_stop(args);
+	err = read_number(args->device, "pid", &pid, deadline);
 	if (err)
 		return ctl_fail(args->device, "cannot stop", err);
 	/* Taken before the request: afterwards the number may be another process's. */
 	daemon = pidfd_open((pid_t)pid, 0);
 	if (daemon < 0)
 		return ctl_fail(args->device, "cannot watch its daemon", -errno);
-	err = request(args->device, "stop", deadline);
+	err = request(args->device, "stop", args->force ? "force" : "1", deadline);
 	if (!err)
-		err = wait_end(daemon, deadline);
+		err = ctl_await(daemon, deadline);
 	close(daemon);
-	if (err == -ETIMEDOUT)
-		what = "not stopped yet";
-	return err ? ctl_fail(args->device, what, err) : EXIT_SUCCESS;
+	return err ? fail_stop(args->device, err) : EXIT_SUCCESS;
 }
+
+/* --- upgrade --- */
 
 /* The daemon counts upgrades when the new one serves. */
 static int await_upgrade(const char *device, uint64_t before, int64_t deadline)
@@ -117,12 +148,12 @@ static int await_upgrade(const char *device, uint64_t before, int64_t deadline)
 	int err;
 
 	for (;;) {
-		err = ctl_read_numbers(device, "upgrade", &done, 1);
+		err = read_number(device, "upgrade", &done, deadline);
 		if (err || done > before)
 			return err;
-		if (deadline >= 0 && now_ms() > deadline)
+		if (ctl_now_ms() > deadline)
 			return -ETIMEDOUT;
-		usleep(10000);
+		usleep(RETRY_US);
 	}
 }
 
@@ -132,34 +163,54 @@ int ctl_upgrade(const struct ctl_args *args)
 	uint64_t before;
 	int err;
 
-	err = ctl_read_numbers(args->device, "upgrade", &before, 1);
-	if (!err)
-		err = request(args->device, "upgrade", deadline);
-	if (!err && deadline < 0)
-		deadline = now_ms() + CHANGE_MS;
+	err = read_number(args->device, "upgrade", &before, deadline);
+	if (err)
+		return ctl_fail(args->device, "not upgraded", err);
+	err = request(args->device, "upgrade", "1", deadline);
 	if (!err)
 		err = await_upgrade(args->device, before, deadline);
+	if (err == -ETIMEDOUT)
+		return fail_late(args->device, "not upgraded yet",
+				 "its log says how it ends; it goes on serving in any case");
 	return err ? ctl_fail(args->device, "not upgraded, it goes on serving", err) : EXIT_SUCCESS;
 }
 
+/* --- sleep, wake --- */
+
 static int sleep_device(void *arg, const char *device)
 {
-	const char *value = arg;
-	int err;
+	const struct ctl_args *args = arg;
+	const char *what = "not taken out of use";
+	int err = request(device, "sleep", "1", deadline_of(args));
 
-	while ((err = ctl_write(device, "sleep", value)) == -EAGAIN)
-		usleep(100000);
 	if (!err || err == -ENOENT) /* what a dead daemon has left */
 		return EXIT_SUCCESS;
-	return ctl_fail(device, *value == '1' ? "not taken out of use" : "not in use again", err);
+	if (err == -ETIMEDOUT)
+		return fail_late(device, "not taken out of use yet", "/proc/swaps shows it");
+	if (err == -ENOMEM)
+		return ctl_complain(device, what,
+				    "not enough free memory to take back what it holds");
+	return ctl_fail(device, what, err);
+}
+
+static int wake_device(void *arg, const char *device)
+{
+	const struct ctl_args *args = arg;
+	int err = request(device, "sleep", "0", deadline_of(args));
+
+	if (!err || err == -ENOENT)
+		return EXIT_SUCCESS;
+	if (err == -ETIMEDOUT)
+		return fail_late(device, "not in use again yet", "/proc/swaps shows it");
+	return ctl_fail(device, "not in use again", err);
 }
 
 int ctl_sleep(const struct ctl_args *args)
 {
-	return ctl_each_device(sleep_device, (char[]){"1"});
+	return ctl_each_device(sleep_device, (void *)(uintptr_t)args);
 }
 
 int ctl_wake(const struct ctl_args *args)
 {
-	return ctl_each_device(sleep_device, (char[]){"0"});
+	return ctl_each_device(wake_device, (void *)(uintptr_t)args);
 }

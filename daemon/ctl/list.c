@@ -56,17 +56,20 @@ static int set_size(struct libscols_line *line, unsigned column, uint64_t bytes,
 	return scols_line_set_data(line, column, ctl_size_text(bytes, plain, text));
 }
 
+/* d is NULL if nothing is known of it. */
 static int add_line(struct libscols_table *table, const char *name, const struct ctl_device *d,
 		    bool plain)
 {
 	struct libscols_line *line = scols_table_new_line(table, NULL);
-	char workers[CTL_SIZE_TEXT];
+	char escaped[4 * NAME_MAX + 1], workers[CTL_SIZE_TEXT];
 	int err;
 
 	if (!line)
 		return -ENOMEM;
-	err = scols_line_set_data(line, NAME, name);
-	err = err ?: scols_line_set_data(line, ALGORITHM, d->algorithm);
+	err = scols_line_set_data(line, NAME, ctl_escape(name, escaped, sizeof(escaped)));
+	if (err || !d)
+		return err;
+	err = scols_line_set_data(line, ALGORITHM, d->algorithm);
 	err = err ?: set_size(line, DISKSIZE, d->size, plain);
 	err = err ?: set_size(line, DATA, d->mm[MM_ORIG], plain);
 	err = err ?: set_size(line, COMPR, d->mm[MM_COMPR], plain);
@@ -79,27 +82,35 @@ static int add_line(struct libscols_table *table, const char *name, const struct
 
 struct list {
 	struct libscols_table *table;
-	bool bytes;
+	const struct ctl_args *args;
 };
 
+static int load(void *name, void *ret)
+{
+	return ctl_device_load(name, ret);
+}
+
 /* A directory without control files is what a dead daemon has left, not a device: only what else
- * goes wrong is an error. */
+ * goes wrong is an error. A device whose daemon hangs is one. */
 static int add_device(void *arg, const char *name)
 {
 	struct list *list = arg;
 	struct ctl_device d;
-	int err = ctl_device_load(name, &d);
+	int err = ctl_bounded(load, (void *)(uintptr_t)name, &d, sizeof(d),
+			      ctl_now_ms() + list->args->timeout);
 
 	if (err == -ENOENT)
 		return EXIT_SUCCESS;
+	if (err == -ETIMEDOUT)
+		add_line(list->table, name, NULL, false);
 	if (!err)
-		err = add_line(list->table, name, &d, list->bytes);
+		err = add_line(list->table, name, &d, list->args->bytes);
 	return err ? ctl_fail(name, "cannot read", err) : EXIT_SUCCESS;
 }
 
 int ctl_list(const struct ctl_args *args)
 {
-	struct list list = {table_new(args), args->bytes};
+	struct list list = {table_new(args), args};
 	int status;
 
 	if (!list.table)

@@ -10,37 +10,26 @@
 
 #include "ctl/ctl.h"
 
-static int compact(const struct ctl_args *args)
-{
-	int err = ctl_write(args->device, "compact", "1");
-
-	return err ? ctl_fail(args->device, "cannot compact", err) : EXIT_SUCCESS;
-}
-
-static int flush(const struct ctl_args *args)
-{
-	int err = ctl_write(args->device, "flush", "1");
-
-	return err ? ctl_fail(args->device, "cannot flush", err) : EXIT_SUCCESS;
-}
-
 static const struct verb {
 	const char *name;
-	const char *options; /* the short ones that it takes */
+	const char *options; /* those that it takes, beside --timeout: their letters below */
 	bool device;
+	int seconds; /* the default of --timeout */
 	int (*run)(const struct ctl_args *args);
 	const char *help;
 } verbs[] = {
-	{"list", "bJn", false, ctl_list,
+	{"list", "bJn", false, 2, ctl_list,
 	 "list the devices, in the columns of zramctl (the default)"},
-	{"stat", "b", true, ctl_stat, "show all figures of a device"},
-	{"compact", "", true, compact, "move stored pages together and free what that empties"},
-	{"flush", "", true, flush, "wait until all deferred frees are done"},
-	{"stop", "t", true, ctl_stop, "swapoff, end the daemon and wait until it is gone"},
-	{"upgrade", "t", true, ctl_upgrade,
+	{"stat", "b", true, 10, ctl_stat, "show all figures of a device"},
+	{"compact", "", true, 600, ctl_compact,
+	 "move stored pages together and free what that empties"},
+	{"flush", "", true, 60, ctl_flush, "wait until all deferred frees are done"},
+	{"stop", "fc", true, 600, ctl_stop, "swapoff, end the daemon and wait until it is gone"},
+	{"upgrade", "", true, 120, ctl_upgrade,
 	 "go on with the uzramd and the configuration that are installed now"},
-	{"sleep", "", false, ctl_sleep, "swapoff all devices, as their configurations want it"},
-	{"wake", "", false, ctl_wake, "swapon what sleep has taken out of use"},
+	{"sleep", "", false, 600, ctl_sleep,
+	 "swapoff all devices, as their configurations want it"},
+	{"wake", "", false, 600, ctl_wake, "swapon what sleep has taken out of use"},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -48,6 +37,8 @@ static const struct option options[] = {
 	{"bytes", no_argument, NULL, 'b'},
 	{"json", no_argument, NULL, 'J'},
 	{"noheadings", no_argument, NULL, 'n'},
+	{"force", no_argument, NULL, 'f'},
+	{"cancel", no_argument, NULL, 'c'},
 	{"timeout", required_argument, NULL, 't'},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
@@ -60,28 +51,36 @@ static const char *explain(int err)
 	case -ENOTCONN:
 	case -ECONNABORTED:
 		return "its daemon is dead";
-	case -ENOMEM:
-		return "not enough free memory to take back what it holds";
 	case -EBADMSG:
+	case -ENOSYS:
 		return "its daemon is not of this version of uzram";
 	case -EPROTO:
 		return "refused; its log says why";
 	case -ETIMEDOUT:
-		return "timed out";
+		return "timed out; its daemon does not answer";
 	default:
 		return strerror(-err);
 	}
 }
 
+int ctl_complain(const char *device, const char *what, const char *why)
+{
+	char escaped[4 * PATH_MAX];
+
+	fprintf(stderr, "uzramctl: %s: %s: %s\n", ctl_escape(device, escaped, sizeof(escaped)),
+		what, why);
+	return EXIT_FAILURE;
+}
+
 int ctl_fail(const char *device, const char *what, int err)
 {
-	if (err == -ENOENT) {
-		fprintf(stderr, "uzramctl: %s: no such device (is uzramd@%s running?)\n", device,
-			device);
-		return CTL_EXIT_NO_DEVICE;
-	}
-	fprintf(stderr, "uzramctl: %s: %s: %s\n", device, what, explain(err));
-	return EXIT_FAILURE;
+	char escaped[4 * NAME_MAX + 1];
+
+	if (err != -ENOENT)
+		return ctl_complain(device, what, explain(err));
+	ctl_escape(device, escaped, sizeof(escaped));
+	fprintf(stderr, "uzramctl: %s: no such device (is uzramd@%s running?)\n", escaped, escaped);
+	return CTL_EXIT_NO_DEVICE;
 }
 
 static void print_help(void)
@@ -96,7 +95,13 @@ static void print_help(void)
 	       "  -b, --bytes            list, stat: sizes in bytes\n"
 	       "  -J, --json             list: as JSON\n"
 	       "  -n, --noheadings       list: without headings\n"
-	       "  -t, --timeout SECONDS  stop, upgrade: give up waiting after so long\n"
+	       "      --force            stop: though the pages may not fit into memory\n"
+	       "      --cancel           stop: call off one that somebody waits for\n"
+	       "  -t, --timeout SECONDS  wait no longer for a device; by default:");
+	for (unsigned i = 0; i < VERBS; i++)
+		printf("%s %s %d", i % 4 ? "," : "\n                        ", verbs[i].name,
+		       verbs[i].seconds);
+	printf("\n"
 	       "  -h, --help             this text\n"
 	       "  -V, --version          the version\n");
 }
@@ -143,14 +148,18 @@ static int parse(const struct verb *verb, int argc, char **argv, struct ctl_args
 		}
 		if (c == '?') /* getopt has said why */
 			return CTL_EXIT_USAGE;
-		if (!strchr(verb->options, c))
+		if (c != 't' && !strchr(verb->options, c))
 			return usage_error("not an option of this verb", argv[optind - 1]);
 		args->bytes |= c == 'b';
 		args->json |= c == 'J';
 		args->noheadings |= c == 'n';
+		args->force |= c == 'f';
+		args->cancel |= c == 'c';
 		if (c == 't' && !parse_seconds(optarg, &args->timeout))
 			return usage_error("not a number of seconds", optarg);
 	}
+	if (args->force && args->cancel)
+		return usage_error("--force and --cancel exclude each other", NULL);
 	if (argc - optind < verb->device)
 		return usage_error("the device's name is missing", NULL);
 	if (argc - optind > verb->device)
@@ -162,7 +171,7 @@ static int parse(const struct verb *verb, int argc, char **argv, struct ctl_args
 int main(int argc, char **argv)
 {
 	const struct verb *verb = &verbs[0];
-	struct ctl_args args = {.timeout = -1};
+	struct ctl_args args = {0};
 	int status;
 
 	if (argc > 1 && *argv[1] != '-') {
@@ -173,6 +182,7 @@ int main(int argc, char **argv)
 		argv++;
 		argc--;
 	}
+	args.timeout = verb->seconds * 1000;
 	status = parse(verb, argc, argv, &args);
 	return status < 0 ? verb->run(&args) : status;
 }

@@ -38,8 +38,9 @@ struct stats {
 	uint64_t pid, io[IO_COLUMNS], defer[DEFER_COLUMNS];
 };
 
-static int load(const char *name, struct stats *s)
+static int load(void *name, void *ret)
 {
+	struct stats *s = ret;
 	int err = ctl_device_load(name, &s->device);
 
 	if (!err)
@@ -95,8 +96,8 @@ static void print_device(const char *name, const struct stats *s, bool plain)
 	row_size("Size:", d->size, plain);
 }
 
-/* What swap uses is less than what is stored: the kernel doesn't say of each page that it has
- * become free. */
+/* What swap uses is less than what is stored where the kernel doesn't say of each page that it has
+ * become free, and more where it keeps pages to itself: zeroes (Linux 6.12), or what zswap has. */
 static void print_memory(const struct ctl_device *d, bool plain)
 {
 	const uint64_t *mm = d->mm;
@@ -140,7 +141,8 @@ static void print_work(const struct stats *s, bool plain)
 int ctl_stat(const struct ctl_args *args)
 {
 	struct stats s;
-	int err = load(args->device, &s);
+	int err = ctl_bounded(load, (void *)(uintptr_t)args->device, &s, sizeof(s),
+			      ctl_now_ms() + args->timeout);
 
 	if (err)
 		return ctl_fail(args->device, "cannot read", err);

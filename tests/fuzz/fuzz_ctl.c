@@ -2,11 +2,13 @@
  *
  * Arbitrary control files of a device, as uzramctl list and stat read them: a server that was
  * taken over can make them say anything. The input is text: a line "%NAME" begins the file NAME,
- * and what follows, up to the next such line, is in it. Other files are not there.
+ * and what follows, up to the next such line, is in it. Other files are not there. With a line
+ * "%hang" the daemon does not answer.
  *
  * Numbers that are taken are those that the file begins with, in full; a file that doesn't is an
- * error, and changes nothing. What is printed has no control characters, and of JSON each string
- * ends where it should. A size for people to read is the number, rounded.
+ * error, and changes nothing. What is printed is printable ASCII, from which one gets back what was
+ * there; and of JSON each string ends where it should. A size for people to read is the number,
+ * rounded.
  */
 #include "fuzz.h"
 
@@ -30,6 +32,7 @@ static const char *const files[] = {"disksize",	      "max_comp_streams", "mm_st
 static char rundir[PATH_MAX], devicedir[PATH_MAX + sizeof("/" DEVICE)];
 static int dir_fd;
 static int failed; /* what ctl_fail() was told last */
+static bool hangs;
 
 /* uzramctl.c's: it says the same for people to read. */
 int ctl_fail(const char *device, const char *what, int err)
@@ -37,6 +40,18 @@ int ctl_fail(const char *device, const char *what, int err)
 	REQUIRE(err < 0, "%s: %s: %d", device, what, err);
 	failed = err;
 	return EXIT_FAILURE;
+}
+
+/* bounded.c's, in this process. */
+int ctl_bounded(int (*fn)(void *arg, void *ret), void *arg, void *ret, size_t size,
+		int64_t deadline)
+{
+	return hangs ? -ETIMEDOUT : fn(arg, ret);
+}
+
+int64_t ctl_now_ms(void)
+{
+	return 0;
 }
 
 /* --- the files --- */
@@ -101,9 +116,29 @@ static void check_numbers(const char *text, size_t len, const char *name, const 
 static void check_printable(const char *text)
 {
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
-		REQUIRE((*c >= ' ' || *c == '\n') && *c != 0x7f &&
-				!(*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0),
-			"%02x is printed", *c);
+		REQUIRE((*c >= ' ' || *c == '\n') && *c < 0x7f, "%02x is printed", *c);
+}
+
+/* All of it can be read back, up to where it is cut. */
+static void check_escape(const char *bytes, size_t len, size_t room)
+{
+	char text[512], escaped[4 * sizeof(text)], *at = escaped;
+	size_t i = 0;
+
+	snprintf(text, sizeof(text), "%.*s", (int)(len < 511 ? len : 511), bytes);
+	ctl_escape(text, escaped, room);
+	REQUIRE(strlen(escaped) < room, "%zu bytes", strlen(escaped));
+	check_printable(escaped);
+	REQUIRE(!strchr(escaped, '\n'), "a newline");
+	for (; *at; i++) {
+		char hex[3] = {0}, byte = *at;
+
+		if (*at == '\\')
+			byte = (char)strtoul(memcpy(hex, at + 2, 2), NULL, 16);
+		REQUIRE(byte == text[i], "%02x is shown as %.4s", text[i], at);
+		at += *at == '\\' ? 4 : 1;
+	}
+	REQUIRE(!text[i] || at - escaped + 4 >= (ptrdiff_t)room, "cut at %zu", i);
 }
 
 static void check_size_text(uint64_t bytes)
@@ -202,6 +237,7 @@ static void check_list(bool json, bool bytes)
 
 	check_printable(text);
 	REQUIRE((status != EXIT_SUCCESS) == (failed != 0), "status %d, error %d", status, failed);
+	REQUIRE(!hangs || strstr(text, DEVICE), "a device that hangs is not listed");
 	if (json)
 		check_json(text);
 	else
@@ -256,11 +292,15 @@ static void set_up(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	const char *text = (const char *)data;
+	size_t size;
 
 	if (!*rundir)
 		set_up();
 	for (unsigned i = 0; i < FILES; i++)
 		make_file(text, len, files[i]);
+	hangs = find_file(text, len, "hang", &size);
+	check_escape(text, len, 4 * 512);
+	check_escape(text, len, 1 + len % 100);
 	check_device(text, len);
 	for (unsigned i = 0; i < 4; i++)
 		check_list(i & 1, i & 2);

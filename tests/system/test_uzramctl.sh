@@ -190,20 +190,33 @@ run stop swap9
 expect 0 out ''
 ended "$(cat "$UZRAM_RUNDIR/swap9/pid")" || fail "stop did not wait for the daemon's end"
 
+late="uzramctl: swap9: not stopped yet: timed out; the request goes on: its log says how it ends, \
+'uzramctl stop --cancel swap9' calls it off"
 serve 30 # takes the request at once, but ends too late
 start=$(now_ms)
 run stop --timeout 1 swap9
-expect 1 err 'uzramctl: swap9: not stopped yet: timed out'
+expect 1 err "$late"
 (($(now_ms) - start >= 1000)) || fail "--timeout 1 was less than a second"
 
 rm "$stop"
 mkfifo "$stop" # nobody reads it: the request itself lasts
 run stop --timeout 1 swap9
-expect 1 err 'uzramctl: swap9: not stopped yet: timed out'
+expect 1 err "$late"
 
 ln -sf /dev/full "$stop"
 run stop swap9
 expect 1 err 'uzramctl: swap9: not stopped, it goes on serving: No space left on device'
+
+rm "$stop"
+: >"$stop"
+sleep 600 &
+echo $! >"$UZRAM_RUNDIR/swap9/pid"
+run stop --force --timeout 1 swap9
+expect 1 err "$late"
+[[ $(cat "$stop") == force ]] || fail "--force has written '$(cat "$stop")'"
+run stop --cancel swap9
+expect 0 out ''
+[[ $(cat "$stop") == cancel ]] || fail "--cancel has written '$(cat "$stop")'"
 
 sleep 0 &
 wait $!
@@ -229,10 +242,66 @@ for numbers in '1 2 3' '1 2 3 4 5 6 7 8 -9' '1 2 3 4 5 6 7 8 1844674407370955161
     [[ $(awk '{ print $1 }' "$T/out") == swap10 ]] || fail "the other one is missing: $(cat "$T/out")"
 done
 
-# What a daemon says can't take hold of the terminal.
+# ---- a daemon that hangs: here, a file that nobody answers for ----
+
+device swap9
+rm "$UZRAM_RUNDIR/swap9/mm_stat"
+mkfifo "$UZRAM_RUNDIR/swap9/mm_stat"
+run list --noheadings
+((status == 1)) || fail "status $status of a list with a hung device"
+[[ $(cat "$T/err") == 'uzramctl: swap9: cannot read: timed out; its daemon does not answer' ]] || fail "$(cat "$T/err")"
+table_names() { awk '{ print $1, $2 }' "$T/out"; }
+[[ $(table_names) == $'swap9 \nswap10 lz4' ]] || fail "the list: $(cat "$T/out")"
+run list --json --timeout 1
+"$PYTHON" -c 'import json, sys
+hung, good = json.load(open(sys.argv[1]))["devices"]
+assert hung.pop("name") == "swap9" and not any(hung.values()), hung
+assert good["name"] == "swap10" and good["data"] == "1.5G", good' "$T/out"
+# It leaves no process that would keep others waiting.
+output=$(timeout 60 "$UZRAMCTL" stat --timeout 1 swap9 2>&1) && fail "stat of a hung device"
+[[ $output == *'does not answer' ]] || fail "$output"
+for verb in compact flush; do
+    rm "$UZRAM_RUNDIR/swap9/$verb"
+    mkfifo "$UZRAM_RUNDIR/swap9/$verb"
+    run "$verb" --timeout 1 swap9
+    ((status == 1)) || fail "status $status of $verb"
+    grep -q "not $verb.* yet: timed out; the request goes on" "$T/err" || fail "$(cat "$T/err")"
+done
+
+# ---- what a server that was taken over, or a directory's name, says can't take hold of the terminal ----
+
+rm -r "$UZRAM_RUNDIR/swap9"
+hostile=$'\e]0;x\a\x9b31m\\"\r'
+device "$hostile"
 printf '/dev/\e[31m\x9bred\n' >"$UZRAM_RUNDIR/swap10/block_device"
+printf '[lz4\e[2J"\\] \x00zstd\n' >"$UZRAM_RUNDIR/swap10/comp_algorithm"
 run stat swap10
-grep -qx 'Block device: *\/dev\/?\[31m?red' "$T/out" || fail "$(cat -v "$T/out")"
+grep -Fqx 'Block device:          /dev/\x1b[31m\x9bred' "$T/out" || fail "$(cat -v "$T/out")"
+grep -Fqx 'Algorithm:             lz4\x1b[2J"\x5c' "$T/out" || fail "$(cat -v "$T/out")"
+mkdir "$T/m"$'\e[31m'
+echo "$block" >"$UZRAM_RUNDIR/swap10/block_device"
+# shellcheck disable=SC2016 # that is for the inner shell
+unshare -m bash -ec 'mount -t tmpfs "$2" "$3"; "$1" stat swap10' - "$UZRAMCTL" "/dev/$DEV" "$T/m"$'\e[31m' >"$T/out"
+grep -Fqx "In use as:             $T/m"'\x1b[31m' "$T/out" || fail "$(cat -v "$T/out")"
+ln -sf /dev/full "$UZRAM_RUNDIR/$hostile/compact"
+echo 'no number' >"$UZRAM_RUNDIR/$hostile/disksize"
+for arguments in list 'list --json' 'list --json --bytes' 'stat swap10' sleep; do
+    # shellcheck disable=SC2086 # these are words
+    run $arguments
+    ! LC_ALL=C grep -qP '[^\n\x20-\x7e]' "$T/out" "$T/err" || fail "$arguments: $(cat -v "$T/out" "$T/err")"
+    [[ $arguments != *json* ]] || "$PYTHON" -m json.tool "$T/out" >/dev/null || fail "$(cat -v "$T/out")"
+done
+for verb in stat compact stop; do
+    run "$verb" "$hostile"
+    ((status == 1)) || fail "status $status of $verb"
+    ! LC_ALL=C grep -qP '[^\n\x20-\x7e]' "$T/out" "$T/err" || fail "$verb: $(cat -v "$T/out" "$T/err")"
+done
+rm -r "${UZRAM_RUNDIR:?}/$hostile"
+
+# A block device is one in /dev: no other path that a server names is looked at, nor what is here.
+echo none >"$UZRAM_RUNDIR/swap10/block_device"
+(cd "$T" && cp -a "$block" none && in_use mount -t tmpfs "/dev/$DEV" "$T/m p") >"$T/out"
+[[ $(cat "$T/out") == None ]] || fail "a device without a block device is in use as $(cat "$T/out")"
 
 # ---- the command line ----
 
@@ -240,7 +309,7 @@ run --version
 grep -Eq '^uzramctl [0-9]+\.[0-9]+' "$T/out"
 run --help
 ((status == 0)) || fail "--help ended with $status"
-for word in list stat compact flush stop --bytes --json --noheadings --timeout --help --version; do
+for word in list stat compact flush stop --bytes --json --noheadings --force --cancel --timeout --help --version; do
     grep -qe "$word" "$T/out" || fail "--help does not mention $word"
 done
 run format
@@ -253,9 +322,40 @@ run list swap9
 usage_error 'one argument too many: swap9'
 run stat --json swap9
 usage_error 'not an option of this verb: --json'
+run upgrade --force swap9
+usage_error 'not an option of this verb: --force'
+run stop --force --cancel swap9
+usage_error '--force and --cancel exclude each other'
 for seconds in soon -1 '' 99999999999; do
     run stop --timeout "$seconds" swap9
     usage_error "not a number of seconds: $seconds"
 done
 run --nonsense
 ((status == 2)) || fail "an unknown option ended with $status"
+
+# ---- a real daemon that does not answer ----
+
+unset UZRAM_RUNDIR
+start_daemon "$DEV" <<'EOT'
+size = "64M"
+EOT
+
+# All of it is stopped; each process that asks is one that no signal ends. Yet every verb comes back.
+read -ra processes <<<"$(daemon_pid "$DEV") $(server_pids "$DEV")"
+kill -STOP "${processes[@]}"
+for arguments in list "stat $DEV --timeout 1" "flush $DEV --timeout 1" "stop $DEV --timeout 1" "upgrade $DEV --timeout 1"; do
+    status=0
+    # shellcheck disable=SC2086 # these are words
+    output=$(timeout 60 "$UZRAMCTL" $arguments 2>&1) || status=$?
+    ((status == 1)) || fail "$arguments: status $status: $output"
+    [[ $output == *"$DEV: "*'timed out'* ]] || fail "$arguments: $output"
+done
+kill -CONT "${processes[@]}"
+output=$("$UZRAMCTL" list -n) || fail "$output"
+
+# Only the supervisor is: the server has read the request, and waits.
+kill -STOP "$(daemon_pid "$DEV")"
+output=$(timeout 60 "$UZRAMCTL" stop --timeout 1 "$DEV" 2>&1) && fail "a stop that can't have been"
+[[ $output == *'not stopped yet: timed out; the request goes on'* ]] || fail "$output"
+kill -CONT "$(daemon_pid "$DEV")"
+await_end "$DEV" # as it was asked to
