@@ -80,4 +80,22 @@ blocks=$(stat -c '%b' "$disk")
 
 # Alone, on few pages: whatever sizes and offsets diskx can think of.
 "$DISKX" -s "$seed" -t 1 -n 2000 -u -l $((4 << 20)) "$disk"
+# Since Linux 6.6 it can be mapped, too, and shows the same as reads and writes do.
+if [[ $(printf '%s\n' 6.6 "$(uname -r)" | sort -V | head -n 1) == 6.6 ]]; then
+    "$PYTHON" - "$disk" <<'EOT'
+import mmap, os, sys
+disk = os.open(sys.argv[1], os.O_RDWR)
+mapping = mmap.mmap(disk, 1 << 20)
+mapping[4096:8192] = b"m" * 4096
+assert os.pread(disk, 4096, 4096) == b"m" * 4096, "a read does not see what was written to the mapping"
+os.pwrite(disk, b"w" * 4096, 4096)
+assert mapping[4096:8192] == b"w" * 4096, "the mapping does not show what was written"
+mapping[100:103] = b"end"
+mapping.flush()
+assert os.pread(os.open(sys.argv[1], os.O_RDONLY), 3, 100) == b"end", "not flushed"
+EOT
+    fio --name=mapped --filename="$disk" --allow_file_create=0 --fallocate=none --ioengine=mmap --rw=randwrite \
+        --bs=4k --size=64M --verify=crc32c --randseed="$seed" --verify_state_save=0 >"$T/fio.txt" || fail "$(cat "$T/fio.txt")"
+fi
+
 stop_daemon "$DEV"

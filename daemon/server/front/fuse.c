@@ -22,7 +22,8 @@
 #include "shared/shared.h"
 
 #define REQUEST_MAX   (FUSE_OPS_IO_MAX + 8192) /* the data of a write and its headers */
-#define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND, of Linux 6.9: not in Debian 12's header */
+#define NOTIFY_RESEND 7		/* FUSE_NOTIFY_RESEND, of Linux 6.9: not in Debian 12's header */
+#define ALLOW_MMAP    (1u << 4) /* FUSE_DIRECT_IO_ALLOW_MMAP >> 32, of Linux 6.6: neither */
 
 struct front_fuse {
 	struct front front;
@@ -38,11 +39,27 @@ struct front_fuse {
 
 /* --- sessions --- */
 
+/* Let the disk be mapped: what passes the page cache by could not be, else, and programs that map
+ * files fail. The libfuse of Debian 12 does not know that flag. */
+static void allow_mmap(const struct fuse_mount *m, struct fuse_init_out *reply)
+{
+	const struct fuse_in_header *header = (const struct fuse_in_header *)m->init;
+	const struct fuse_init_in *in = (const struct fuse_init_in *)(header + 1);
+
+	if (m->init_len >= sizeof(*header) + sizeof(*in) && in->flags & FUSE_INIT_EXT &&
+	    in->flags2 & ALLOW_MMAP) {
+		reply->flags |= FUSE_INIT_EXT;
+		reply->flags2 |= ALLOW_MMAP;
+	}
+}
+
 static ssize_t session_write(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_thread *t = userdata;
 	ssize_t len = 0;
 
+	if (t->init && count > 1 && iov[1].iov_len >= sizeof(struct fuse_init_out))
+		allow_mmap(t->init, iov[1].iov_base);
 	if (t->swallow) {
 		for (int i = 0; i < count; i++)
 			len += (ssize_t)iov[i].iov_len;
@@ -134,7 +151,9 @@ static void init_session(struct fuse_thread *t, const struct fuse_mount *m, bool
 
 	memcpy(t->request, m->init, m->init_len);
 	t->swallow = !reply;
+	t->init = m;
 	fuse_session_process_buf(t->session, &init);
+	t->init = NULL;
 	t->swallow = false;
 	UZ_CRASH(INIT_REPLAYED);
 }

@@ -14,11 +14,14 @@
 
 #define FUSE_OPS_IO_MAX (1u << 20) /* bytes of data in one read or write */
 
+struct fuse_mount;
+
 /* A session's userdata. */
 struct fuse_thread {
 	struct fuse_session *session;
 	int fd;
-	bool swallow; /* drop what the session sends */
+	bool swallow;		       /* drop what the session sends */
+	const struct fuse_mount *init; /* while it answers FUSE_INIT */
 	struct uz_store *store;
 	struct uz_worker *worker;
 	struct control *control;
