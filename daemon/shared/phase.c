@@ -13,6 +13,7 @@ const char *phase_name(enum phase phase)
 		[PHASE_FALLING_ASLEEP] = "falling-asleep",
 		[PHASE_ASLEEP] = "asleep",
 		[PHASE_WAKING] = "waking",
+		[PHASE_RESETTING] = "resetting",
 		[PHASE_UPGRADING] = "upgrading",
 		[PHASE_RENEWING] = "renewing",
 		[PHASE_ADOPTING] = "adopting",

@@ -18,6 +18,7 @@ enum phase {
 	PHASE_FALLING_ASLEEP,
 	PHASE_ASLEEP, /* stable: swap is off, because the machine sleeps */
 	PHASE_WAKING,
+	PHASE_RESETTING, /* all that is stored is discarded */
 
 	PHASE_UPGRADING, /* a server of the new binary prepares to stand by */
 	PHASE_RENEWING,	 /* this is the new binary's supervisor; the old servers still serve */

@@ -43,6 +43,7 @@ enum request {
 	REQUEST_UPGRADE,     /* exec the binary anew */
 	REQUEST_SLEEP,	     /* the machine is about to sleep */
 	REQUEST_WAKE,	     /* ... is awake again */
+	REQUEST_RESET,	     /* discard all that is stored, unless the device is in use */
 };
 
 #define STATE_VERSION 4 /* of struct state and struct status: another one is refused */

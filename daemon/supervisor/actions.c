@@ -190,6 +190,9 @@ void actions_run(struct supervisor *s, enum action action, int err)
 	case ACTION_WAKE:
 		run_step(s, device_wake, ATTACH_SECONDS);
 		break;
+	case ACTION_RESET:
+		run_step(s, device_reset, ATTACH_SECONDS);
+		break;
 	case ACTION_ANSWER:
 		actions_answer(s, err);
 		break;

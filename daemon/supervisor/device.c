@@ -375,6 +375,24 @@ int device_wake(struct device *d)
 	return d->config->swap ? swap_on(d) : 0;
 }
 
+int device_reset(struct device *d)
+{
+	const char *dev = d->state->block_device;
+	int err;
+
+	if (!d->config->swap) {
+		log_error("not discarding what %s holds: whether a program has this disk open, "
+			  "nobody can tell; use blkdiscard(8) or fallocate(1)",
+			  d->config->name);
+		return -EOPNOTSUPP;
+	}
+	err = attach_discard(dev, d->state->ublk < 0 ? d->disk : NULL);
+	if (err)
+		return fail("can't discard what is on", dev, err);
+	err = attach_mkswap(dev, d->config->name);
+	return err ? fail("can't make a swap area on", dev, err) : 0;
+}
+
 /* The forced unmount of a file system that is in use leaves the mount and aborts its connection. */
 int device_abort(struct device *d)
 {

@@ -47,6 +47,10 @@ int device_detach_forced(struct device *d);
 int device_sleep(struct device *d);
 int device_wake(struct device *d);
 
+/* Discard all that is stored, and make the swap area anew, which is not in use then. -EBUSY if it
+ * is; -EOPNOTSUPP for a disk: what has it open can't be told. */
+int device_reset(struct device *d);
+
 /* Every request fails from now on, waiting ones included. */
 int device_abort(struct device *d);
 

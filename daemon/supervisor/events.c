@@ -272,6 +272,8 @@ bool events_has(const struct supervisor *s, enum event event)
 		return s->asked == REQUEST_SLEEP && !sleeps(s->config);
 	case EVENT_WAKE:
 		return s->asked == REQUEST_WAKE;
+	case EVENT_RESET:
+		return s->asked == REQUEST_RESET;
 	case EVENT_DUE:
 		return s->due_ns && now_ns() >= s->due_ns;
 	default:

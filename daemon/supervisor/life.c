@@ -10,8 +10,8 @@
 
 /* ... or something that can be left as it is when the machine goes down. */
 #define SERVED                                                                                     \
-	(AT_REST | IN(ATTACHING) | IN(UNDOING) | IN(FALLING_ASLEEP) | IN(WAKING) | IN(UPGRADING) | \
-	 IN(RENEWING) | IN(ADOPTING) | IN(REPAIRING) | IN(DETACHING))
+	(AT_REST | IN(ATTACHING) | IN(UNDOING) | IN(FALLING_ASLEEP) | IN(WAKING) | IN(RESETTING) | \
+	 IN(UPGRADING) | IN(RENEWING) | IN(ADOPTING) | IN(REPAIRING) | IN(DETACHING))
 
 static const struct {
 	unsigned phases;
@@ -40,6 +40,11 @@ static const struct {
 	{IN(STOPPING), EVENT_WAKE, {ACTION_REFUSE, PHASE_BACK}},
 	{IN(WAKING), EVENT_DONE, {ACTION_ANSWER, PHASE_SERVING}},
 	{IN(WAKING), EVENT_FAILED, {ACTION_ANSWER, PHASE_BACK}},
+
+	/* All that is stored is discarded, where nobody uses it. */
+	{AT_REST, EVENT_RESET, {ACTION_RESET, PHASE_RESETTING}},
+	{IN(RESETTING), EVENT_DONE, {ACTION_ANSWER, PHASE_BACK}},
+	{IN(RESETTING), EVENT_FAILED, {ACTION_ANSWER, PHASE_BACK}},
 
 	/* An upgrade. The new binary's supervisor begins with PHASE_RENEWING. */
 	{AT_REST, EVENT_SIGNAL_UPGRADE, {ACTION_PREPARE_UPGRADE, PHASE_UPGRADING}},

@@ -35,6 +35,7 @@ enum event {
 	EVENT_SLEEP,
 	EVENT_SLEEP_NEEDLESS, /* swap is to stay on */
 	EVENT_WAKE,
+	EVENT_RESET,
 	EVENT_DUE, /* it is time for what was put off */
 	EVENT_COUNT,
 };
@@ -57,6 +58,7 @@ enum action {
 	ACTION_STOPPED,
 	ACTION_SLEEP,
 	ACTION_WAKE,
+	ACTION_RESET,
 	ACTION_ANSWER, /* with the outcome of the child's step */
 	ACTION_PREPARE_UPGRADE,
 	ACTION_EXEC,

@@ -129,7 +129,7 @@ static void *supervise(void *arg)
 		int result = request == REQUEST_STOP ? -EPERM : 0;
 
 		asked++;
-		REQUIRE(request >= REQUEST_STOP && request <= REQUEST_STOP_CANCEL, "%d", request);
+		REQUIRE(request >= REQUEST_STOP && request <= REQUEST_RESET, "%d", request);
 		if (request != REQUEST_STOP_CANCEL)
 			send(supervisor, &result, sizeof(result), MSG_NOSIGNAL);
 	}
@@ -371,7 +371,7 @@ static bool asks(const char *file, const char *bytes, size_t size)
 	static const struct {
 		const char *file, *word;
 	} words[] = {{"stop", ""},     {"stop", "1"},  {"stop", "force"}, {"stop", "cancel"},
-		     {"upgrade", "1"}, {"sleep", "1"}, {"sleep", "0"}};
+		     {"upgrade", "1"}, {"sleep", "1"}, {"sleep", "0"},	  {"reset", "1"}};
 
 	while (size && memchr(" \t\n", bytes[size - 1], 3))
 		size--;

@@ -62,6 +62,7 @@ mem_used_max 13
 metrics 14
 mm_stat 15
 pid 16
+reset 21
 sleep 17
 stop 18
 upgrade 19
@@ -77,7 +78,7 @@ refused() {
 for file in initstate mm_stat io_stat debug_stat defer_stat pid block_device metrics new_file; do
     refused 'Permission denied' "$file" 1
 done
-for file in compact flush stop; do
+for file in compact flush reset stop; do
     ! cat "$dir/$file" 2>"$T/message" || fail "$file can be read"
     grep -q 'Permission denied' "$T/message" || fail "$file: $(cat "$T/message")"
 done
@@ -100,6 +101,8 @@ refused 'Invalid argument' mem_used_max zero
 ! { printf '0\0' >"$dir/mem_used_max"; } 2>/dev/null || fail "mem_used_max takes a zero byte for a blank"
 refused 'Invalid argument' stop 0
 refused 'Invalid argument' stop please
+refused 'Invalid argument' reset 0
+refused 'not supported' reset 1 # it is no swap: a VM might have it open
 
 # ---- it is no file system that fills up ----
 
@@ -226,5 +229,26 @@ fi
 ! ended "$fio" || fail "fio has ended: $(cat "$T/fio")"
 kill "$fio"
 wait "$fio" || :
+
+stop_daemon "$DEV"
+
+# ---- reset: of swap that is not in use ----
+
+start_daemon "$DEV" <<'EOT'
+size = "256M"
+[swap]
+priority = 0
+EOT
+swap=$(readlink -f "/dev/uzram/$DEV")
+refused 'resource busy' reset 1
+grep -q "^$swap " /proc/swaps || fail "a reset that is refused has taken the swap away"
+swapoff "$swap"
+dd if="$T/random" of="$swap" bs=1M seek=64 oflag=direct conv=notrunc status=none
+(($(mm_stat "$DEV" orig_data_size) >= 64 << 20)) || fail "nothing is stored: $(cat "$dir/mm_stat")"
+echo 1 >"$dir/reset"
+echo 1 >"$dir/flush"
+(($(mm_stat "$DEV" orig_data_size) == 4096)) || fail "more than a swap area's header is left: $(cat "$dir/mm_stat")"
+(($(mm_stat "$DEV" mem_used_max) < 1 << 20)) || fail "the most memory that was used is not forgotten: $(cat "$dir/mm_stat")"
+swapon "$swap"
 
 stop_daemon "$DEV"

@@ -255,6 +255,22 @@ static int set_stop(struct control *c, const char *value, int (**later)(struct c
 	return *later ? 0 : -EINVAL;
 }
 
+static int reset(struct control *c)
+{
+	int err = ask(c, REQUEST_RESET);
+
+	if (!err)
+		uz_store_reset_max(c->store);
+	return err;
+}
+
+static int set_reset(struct control *c, const char *value, int (**later)(struct control *c))
+{
+	if (strcmp(value, "1") == 0)
+		*later = reset;
+	return *later ? 0 : -EINVAL;
+}
+
 static int upgrade(struct control *c)
 {
 	return ask(c, REQUEST_UPGRADE);
@@ -315,6 +331,7 @@ const struct attribute control_attributes[] = {
 	{"metrics", 14, 0444, metrics_show, NULL},
 	{"mm_stat", 15, 0444, show_mm_stat, NULL},
 	{"pid", 16, 0444, show_pid, NULL},
+	{"reset", 21, 0200, NULL, set_reset},
 	{"sleep", 17, 0644, show_sleep, set_sleep},
 	{"stop", 18, 0200, NULL, set_stop},
 	{"upgrade", 19, 0644, show_upgrade, set_upgrade},

@@ -63,6 +63,10 @@ int attach_link(const char *name, const char *dev);
 /* Remove that link, and the directory if it was the last. 0 if there is none. */
 int attach_unlink(const char *name);
 
+/* Discard all of dev. With file, only if dev is (still) backed by it, else -ENODEV. -EBUSY, and
+ * nothing is changed, if dev is mounted, in use as swap or otherwise claimed. */
+int attach_discard(const char *dev, const char *file);
+
 /* Write a swap header (version 1, page size 4096, a random UUID, label) as mkswap does, and zeroes
  * over whatever signatures dev carries, without looking at them. label is cut to 15 bytes. -EBUSY
  * if dev is mounted or in use as swap, -EINVAL if it is smaller than mkswap's least (10 pages). */

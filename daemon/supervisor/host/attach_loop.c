@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,6 +193,23 @@ int attach_unloop(const char *dev, const char *file)
 		usleep(RETRY_US);
 	}
 	return -EBUSY;
+}
+
+int attach_discard(const char *dev, const char *file)
+{
+	int fd = open(dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	uint64_t range[2] = {0};
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	/* What we hold open nobody can attach to another file. */
+	if (file && !attach_is_backed_by(dev, file))
+		err = -ENODEV;
+	else if (ioctl(fd, BLKGETSIZE64, &range[1]) || ioctl(fd, BLKDISCARD, range))
+		err = -errno;
+	close(fd);
+	return err;
 }
 
 /* -ENOENT if another daemon's attach_unlink() has removed the directory meanwhile. */
