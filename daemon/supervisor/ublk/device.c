@@ -218,9 +218,9 @@ void ublk_device_delete(struct ublk_device *u)
 
 void ublk_device_lost(struct ublk_device *u)
 {
-	u->settled_ns = 0;
 	if (u->phase == UBLK_GIVEN) {
 		u->phase = UBLK_LOST;
+		u->settled_ns = 0;
 	} else if (u->phase == UBLK_HANDED) {
 		u->phase = UBLK_RECOVERING;
 		u->settled_ns = now_ns() + SETTLE_NS;
