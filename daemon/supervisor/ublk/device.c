@@ -373,7 +373,8 @@ void ublk_device_tick(struct ublk_device *u, int socket)
 
 int ublk_device_timeout(const struct ublk_device *u, int max)
 {
-	return u->complain_ns ? RETRY_MS : max;
+	/* Nothing tells when the kernel is done with a server, or the next one has its turn. */
+	return u->phase == UBLK_LOST || u->phase == UBLK_RECOVERING ? RETRY_MS : max;
 }
 
 /* --- steps for children --- */
