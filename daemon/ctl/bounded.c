@@ -71,20 +71,24 @@ static bool write_all(int fd, const char *bytes, size_t size)
 	return true;
 }
 
-/* The child that is left alone must not keep others waiting for the end of what uzramctl prints. */
-static void let_go_of_output(void)
+/* A child that is left alone must not keep others waiting for the end of what uzramctl prints, nor
+ * hold a lock of theirs. Returns what pipe is called then. */
+static int let_go(int pipe)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int kept = dup2(pipe, STDERR_FILENO + 1), null;
 
+	close_range((unsigned)kept + 1, ~0u, 0);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
+	return kept;
 }
 
 static void run_child(int pipe, int (*fn)(void *arg, void *ret), void *arg, void *ret, size_t size)
 {
 	int err;
 
-	let_go_of_output();
+	pipe = let_go(pipe);
 	err = fn(arg, ret);
 	if (write_all(pipe, (const char *)&err, sizeof(err)) && !err)
 		write_all(pipe, ret, size);

@@ -78,7 +78,7 @@ const char *ctl_rundir(void);
  * that fn returned: one bad device doesn't hide the others. */
 int ctl_each_device(int (*fn)(void *arg, const char *device), void *arg);
 
-/* Write text to ret, with "\\xNN" for every byte that is no printable ASCII, and for backslashes: a
+/* Write text to ret, with "\xNN" for every byte that is no printable ASCII, and for backslashes: a
  * server that was taken over may say anything, and the terminal must not get to obey it. Cut to
  * size. Returns ret. */
 const char *ctl_escape(const char *text, char *ret, size_t size);

@@ -257,7 +257,6 @@ run list --json --timeout 1
 hung, good = json.load(open(sys.argv[1]))["devices"]
 assert hung.pop("name") == "swap9" and not any(hung.values()), hung
 assert good["name"] == "swap10" and good["data"] == "1.5G", good' "$T/out"
-# It leaves no process that would keep others waiting.
 output=$(timeout 60 "$UZRAMCTL" stat --timeout 1 swap9 2>&1) && fail "stat of a hung device"
 [[ $output == *'does not answer' ]] || fail "$output"
 for verb in compact flush; do
@@ -340,7 +339,7 @@ start_daemon "$DEV" <<'EOT'
 size = "64M"
 EOT
 
-# All of it is stopped; each process that asks is one that no signal ends. Yet every verb comes back.
+# All of it is stopped, and reads no request: every verb comes back.
 read -ra processes <<<"$(daemon_pid "$DEV") $(server_pids "$DEV")"
 kill -STOP "${processes[@]}"
 for arguments in list "stat $DEV --timeout 1" "flush $DEV --timeout 1" "stop $DEV --timeout 1" "upgrade $DEV --timeout 1"; do
@@ -353,9 +352,14 @@ done
 kill -CONT "${processes[@]}"
 output=$("$UZRAMCTL" list -n) || fail "$output"
 
-# Only the supervisor is: the server has read the request, and waits.
+# Only the supervisor is: the server has read the request, and waits. No signal ends the process that has made it. But
+# uzramctl comes back, and nobody waits for what it leaves behind: neither for the end of its output nor for a lock.
 kill -STOP "$(daemon_pid "$DEV")"
+exec {lock}>"$T/lock"
+flock "$lock"
 output=$(timeout 60 "$UZRAMCTL" stop --timeout 1 "$DEV" 2>&1) && fail "a stop that can't have been"
 [[ $output == *'not stopped yet: timed out; the request goes on'* ]] || fail "$output"
+exec {lock}>&-
+flock --nonblock "$T/lock" true || fail "a lock of the caller's is still held"
 kill -CONT "$(daemon_pid "$DEV")"
 await_end "$DEV" # as it was asked to
